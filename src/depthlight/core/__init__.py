@@ -1,0 +1,1 @@
+"""Words everyone shares: errors, configuration, the model registry and its cards, tolerances."""

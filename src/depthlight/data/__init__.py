@@ -1,0 +1,1 @@
+"""Samples, readers, augmentation, mixing; the procedural engine in data/synth."""

@@ -1,0 +1,1 @@
+"""Metrics, protocols and the runner that applies them."""

@@ -1,0 +1,1 @@
+"""From a torch network to a file other runtimes read, behind a parity gate."""

@@ -1,0 +1,1 @@
+"""Cameras, calibration files, disparity and depth, clouds, warping."""

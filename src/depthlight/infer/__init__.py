@@ -1,0 +1,1 @@
+"""What surrounds a network: padding, range, confidence, checks."""

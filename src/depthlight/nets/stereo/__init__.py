@@ -1,0 +1,1 @@
+"""Stereo networks, one file per family; :func:`build` makes one by its family name."""

@@ -1,0 +1,1 @@
+"""The trainer, its checkpoints, one file per stage, recipes."""
