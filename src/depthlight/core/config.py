@@ -59,7 +59,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """``value`` as the type ``hint`` asks for; only lossless conversions (int → float, list → tuple, mapping → config)."""
+    """``value`` as the type ``hint``; only lossless conversions (int → float, list → tuple, mapping → config)."""
     origin = typing.get_origin(hint)
     if origin in (Union, types.UnionType):
         return _convert_union(hint, value, where)

@@ -61,7 +61,8 @@ class StereoNet(nn.Module):
         shape = tuple(left_B3HW.shape)
         if left_B3HW.shape != right_B3HW.shape or len(shape) != 4 or shape[1] != 3:
             raise InputError(
-                f"left is {shape} and right is {tuple(right_B3HW.shape)}", expected="two (B, 3, H, W) tensors of one shape"
+                f"left is {shape} and right is {tuple(right_B3HW.shape)}",
+                expected="two (B, 3, H, W) tensors of one shape",
             )
         if shape[2] % self.multiple or shape[3] % self.multiple:
             raise InputError(

@@ -1,0 +1,60 @@
+"""A stereo network as an ONNX graph with dynamic batch, height and width.
+
+Inputs ``left`` and ``right`` are (N, 3, H, W) float32 RGB 0..255, H and W multiples of 32; outputs are ``disparity``
+(N, 1, H, W) px and ``confidence`` (N, 1, H/4, W/4) in 0..1. The disparity range is fixed when the graph is made.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..core.extras import require
+from ..io.atomic import atomic_path
+from ..nets.stereo.base import StereoNet
+
+OPSET = 18
+
+
+class _Tuple(nn.Module):
+    """The network with its outputs as a tuple, the range fixed."""
+
+    def __init__(self, net: StereoNet, max_disp: int) -> None:
+        super().__init__()
+        self.net = net
+        self.max_disp = max_disp
+
+    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        out = self.net(left, right, self.max_disp)
+        return out.disparity_B1HW, out.confidence_B1hw
+
+
+def export_onnx(net: StereoNet, path: str | os.PathLike[str], *, max_disp: int | None = None) -> None:
+    """Write ``net`` (evaluation mode, float32) to ``path`` atomically, weights inside the file.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+    """
+    require("onnx", extra="export")
+    require("onnxscript", extra="export")
+    wrapped = _Tuple(net.float().cpu(), max_disp or net.max_disp).eval()
+    batch, rows, columns = (torch.export.Dim(name, min=1, max=1 << 10) for name in ("batch", "rows", "columns"))
+    shape = {0: batch, 2: net.multiple * rows, 3: net.multiple * columns}
+    example = torch.rand(2, 3, 4 * net.multiple, 6 * net.multiple) * 255
+    program = torch.onnx.export(
+        wrapped,
+        (example, example.flip(3)),
+        input_names=["left", "right"],
+        output_names=["disparity", "confidence"],
+        opset_version=OPSET,
+        dynamo=True,
+        dynamic_shapes=(shape, shape),
+        verbose=False,
+    )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned nothing")
+    with atomic_path(Path(path)) as temporary:
+        program.save(str(temporary), external_data=False)

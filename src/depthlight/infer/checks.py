@@ -1,0 +1,51 @@
+"""Which disparities to believe: range limit, frame, agreement of the two views, and images that say nothing.
+
+Shape legend: H W image size. Disparity in px, left view unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatMap = NDArray[np.float32]
+BoolMap = NDArray[np.bool_]
+
+LIMIT_MARGIN = 8  # px: two quarter-size bins; a disparity this close to the range limit counts as cut off by it
+LEFT_RIGHT_TOLERANCE = 1.0  # px
+
+
+def at_range_limit(disparity_HW: FloatMap, max_disp: int) -> BoolMap:
+    """Pixels within two bins (8 px) of the range limit: their true disparity may lie beyond it."""
+    limit: BoolMap = disparity_HW >= max_disp - LIMIT_MARGIN
+    return limit
+
+
+def inside_right_view(disparity_HW: FloatMap) -> BoolMap:
+    """Pixels whose match ``x - d`` is not left of the right image's first column (half a pixel allowed)."""
+    columns = np.arange(disparity_HW.shape[1], dtype=np.float32)
+    inside: BoolMap = columns[None, :] - disparity_HW >= -0.5
+    return inside
+
+
+def left_right_agree(
+    disparity_HW: FloatMap, disparity_right_HW: FloatMap, tolerance: float = LEFT_RIGHT_TOLERANCE
+) -> BoolMap:
+    """Pixels where the right view's disparity at the match differs by at most ``tolerance`` px (linear look-up).
+
+    Matches outside the right view do not agree.
+    """
+    height, width = disparity_HW.shape
+    columns = np.arange(width, dtype=np.float32)[None, :] - disparity_HW
+    low = np.clip(np.floor(columns), 0, width - 1).astype(np.intp)
+    high = np.minimum(low + 1, width - 1)
+    weight = np.clip(columns - low, 0, 1)
+    rows = np.arange(height)[:, None]
+    found = disparity_right_HW[rows, low] * (1 - weight) + disparity_right_HW[rows, high] * weight
+    agree: BoolMap = np.abs(found - disparity_HW) <= tolerance
+    return agree & inside_right_view(disparity_HW)
+
+
+def says_nothing(left_HW3: NDArray[np.uint8], right_HW3: NDArray[np.uint8]) -> bool:
+    """Whether one of the views is a single colour, so that no match can be known."""
+    return any(bool((image == image[:1, :1]).all()) for image in (left_HW3, right_HW3))

@@ -1,0 +1,25 @@
+"""Any size in, the same size out.
+
+Networks want height and width in multiples of 32. The images are extended to the next multiple at the bottom and at
+the right by repeating their last row and column; the result is cut back to the exact input size. The left edge stays
+where it is, so disparities near it see no invented pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pad_to_multiple(image_HW3: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
+    """Extend an (H, W, 3) image by edge replication so that both sides are multiples of ``multiple``."""
+    height, width = image_HW3.shape[:2]
+    bottom, right = -height % multiple, -width % multiple
+    if not bottom and not right:
+        return image_HW3
+    return np.pad(image_HW3, ((0, bottom), (0, right), (0, 0)), mode="edge")
+
+
+def crop(map_HW: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Undo :func:`pad_to_multiple` on a map of the padded size."""
+    return np.ascontiguousarray(map_HW[:height, :width])

@@ -1,0 +1,93 @@
+"""What a matcher answers. Needs no torch.
+
+All maps have the size of the input pair (H, W) and belong to the left view unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry.depth import DepthMap, disparity_to_depth
+from ..geometry.rig import StereoRig
+from ..io.images import ImageSource
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model computed a result, and how."""
+
+    name: str
+    weights_sha256: str | None  # None where there are no weights (sgbm)
+    backend: str
+    precision: str
+    device: str
+
+
+@dataclass(frozen=True)
+class StereoPrediction:
+    """Disparity of one pair and what is known about it.
+
+    Attributes:
+        disparity: (H, W) float32, px at input size, dense and finite; x_right = x_left - disparity.
+        confidence: (H, W) float32 in 0..1; 0 where nothing can be known (a constant image, a filled hole).
+        valid: (H, W) bool: the match lies inside the right view, the disparity is below the range limit and, where
+            views were checked against each other, both agree. Evaluation counts every pixel whatever this says.
+        saturated: share of pixels (0..1) at the range limit: above a few per cent, use a larger ``max_disp``.
+        density: share of pixels (0..1) that had an estimate of their own before holes were filled; 1 for networks.
+        max_disp: the range searched, px.
+        seconds: wall time of the computation, without reading files.
+        disparity_right: (H, W) float32, right view's disparity (x_left = x_right + d), if it was asked for.
+    """
+
+    disparity: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    saturated: float
+    model: ModelIdentity
+    max_disp: int
+    seconds: float
+    density: float = 1.0
+    disparity_right: NDArray[np.float32] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_depth(self, rig: StereoRig) -> DepthMap:
+        """Metres along the optical axis: ``fx · baseline / (disparity + doffs)`` (Middlebury's convention).
+
+        The rig is rescaled if it was given for another image size of the same shape.
+        """
+        return disparity_to_depth(self.disparity, rig, valid_HW=self.valid)
+
+    def summary(self) -> dict[str, Any]:
+        """The facts of ``result.json`` about this pair."""
+        return {
+            "model": self.model.name,
+            "weights_sha256": self.model.weights_sha256,
+            "backend": self.model.backend,
+            "precision": self.model.precision,
+            "device": self.model.device,
+            "height": self.disparity.shape[0],
+            "width": self.disparity.shape[1],
+            "space": "disparity",
+            "unit": "px",
+            "max_disp": self.max_disp,
+            "disparity_min": float(self.disparity.min()),
+            "disparity_max": float(self.disparity.max()),
+            "mean_confidence": float(self.confidence.mean()),
+            "valid_share": float(self.valid.mean()),
+            "saturated_share": self.saturated,
+            "density": self.density,
+            "seconds": round(self.seconds, 4),
+        }
+
+
+class StereoMatcher(Protocol):
+    """Anything that turns a pair into a :class:`StereoPrediction`."""
+
+    name: str
+
+    def predict(self, left: ImageSource, right: ImageSource, *, max_disp: int | None = None) -> StereoPrediction: ...

@@ -1,0 +1,200 @@
+"""Operations shared by the stereo networks: correlation volume, soft argmin, convex upsampling.
+
+Each operation that matters for speed has a plain reference twin (``*_reference``) that says what it computes; tests
+hold the two together. The fast ones use standard operators with dynamic sizes, so they export to ONNX. Everything is
+computed in float32 at least, also under autocast.
+
+Shape legend: B batch, C channels, G groups, D disparity bins, h w small size, H W = f·h f·w full size.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..core.errors import ConfigError
+
+Border = Literal["zeros", "replicate"]
+
+# Wider images are correlated in column tiles, so that the matrix of all column pairs stays near the volume's size.
+_TILE_BINS = 2
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precisions become float32, float32 and float64 stay as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def is_exporting() -> bool:
+    """Whether the caller is being traced for ONNX, ``torch.export`` or ``torch.compile``."""
+    return torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
+
+
+def correlation_volume(left_BChw: Tensor, right_BChw: Tensor, bins: int, groups: int = 1) -> Tensor:
+    """Group-wise correlation of two feature maps over disparity.
+
+    Args:
+        left_BChw: left features; C a multiple of ``groups``.
+        right_BChw: right features, same shape.
+        bins: number of disparities D, in px of the feature map.
+        groups: G; channels are split into G consecutive groups.
+
+    Returns:
+        (B, G, D, h, w), float32 or wider: the mean over the group's channels of ``left[w] · right[w − d]``, zero where
+        w − d < 0 (GwcNet, arXiv 1903.04025, eq. 2).
+
+    Raises:
+        ConfigError: C is not a multiple of ``groups``.
+    """
+    left_NChw, right_NChw = _grouped(left_BChw, groups), _grouped(right_BChw, groups)
+    if is_exporting():
+        volume_NDhw = _correlation_by_shifts(left_NChw, right_NChw, bins)
+    else:
+        with torch.autocast(left_BChw.device.type, enabled=False):
+            volume_NDhw = _correlation_by_matmul(left_NChw, right_NChw, bins)
+    return volume_NDhw.reshape(-1, groups, *volume_NDhw.shape[1:])
+
+
+def correlation_volume_reference(left_BChw: Tensor, right_BChw: Tensor, bins: int, groups: int = 1) -> Tensor:
+    """Plain twin of :func:`correlation_volume`: one disparity after the other into zeros."""
+    left_NChw, right_NChw = _grouped(left_BChw, groups), _grouped(right_BChw, groups)
+    count, _, height, width = left_NChw.shape
+    volume_NDhw = left_NChw.new_zeros(count, bins, height, width)
+    for d in range(min(bins, width)):
+        volume_NDhw[:, d, :, d:] = (left_NChw[..., d:] * right_NChw[..., : width - d]).mean(1)
+    return volume_NDhw.reshape(-1, groups, *volume_NDhw.shape[1:])
+
+
+def _grouped(feat_BChw: Tensor, groups: int) -> Tensor:
+    """(B, C, h, w) → (N = B·G, C/G, h, w)."""
+    channels = feat_BChw.shape[1]
+    if channels % groups:
+        raise ConfigError(f"{channels} channels do not split into {groups} groups")
+    return at_least_float32(feat_BChw).reshape(-1, channels // groups, *feat_BChw.shape[2:])
+
+
+def _correlation_by_shifts(left_NChw: Tensor, right_NChw: Tensor, bins: int) -> Tensor:
+    right_NChw = F.pad(right_NChw, (bins - 1, 0))
+    shifted = (right_NChw[..., bins - 1 - d : -d or None] for d in range(bins))
+    return torch.stack([(left_NChw * right).mean(1) for right in shifted], 1)
+
+
+def _correlation_by_matmul(left_NChw: Tensor, right_NChw: Tensor, bins: int) -> Tensor:
+    """All column pairs of a row as one matrix product, of which the band of D diagonals is read."""
+    channels, width = left_NChw.shape[1], left_NChw.shape[-1]
+    left_NhwC = left_NChw.permute(0, 2, 3, 1) / channels
+    right_NhCv = F.pad(right_NChw, (bins - 1, 0)).permute(0, 2, 1, 3)
+    tile = _TILE_BINS * bins
+    bands = [
+        _band(left_NhwC[:, :, x : x + tile] @ right_NhCv[..., x : min(x + tile, width) + bins - 1], bins)
+        for x in range(0, width, tile)
+    ]
+    return torch.cat(bands, -1) if len(bands) > 1 else bands[0]
+
+
+def _band(pairs_Nhwv: Tensor, bins: int) -> Tensor:
+    """``out[n, d, y, x] = pairs[n, y, x, x + D − 1 − d]``: the diagonals, read through strides."""
+    pairs_Nhwv = pairs_Nhwv.contiguous()
+    count, height, width, _ = pairs_Nhwv.shape
+    n, h, w, _ = pairs_Nhwv.stride()
+    return pairs_Nhwv.as_strided((count, bins, height, width), (n, 1, h, w + 1)).flip(1)
+
+
+def soft_argmin(logits_BDhw: Tensor) -> Tensor:
+    """Expected bin under the softmax over D (GC-Net, arXiv 1703.04309, eq. 1): (B, 1, h, w), in bins, 0..D−1."""
+    prob_BDhw = at_least_float32(logits_BDhw).softmax(1)
+    return (prob_BDhw * _bin_index(prob_BDhw)).sum(1, keepdim=True)
+
+
+def local_soft_argmax(logits_BDhw: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
+    """Expected bin within ±``radius`` bins of the most likely one, and the probability mass there.
+
+    Returns:
+        value_B1hw in bins, 0..D−1; mass_B1hw in (0, 1], which serves as confidence.
+    """
+    prob_BDhw = at_least_float32(logits_BDhw).softmax(1)
+    index_D11 = _bin_index(prob_BDhw)
+    mode_B1hw = prob_BDhw.argmax(1, keepdim=True).to(prob_BDhw.dtype)
+    near_BDhw = prob_BDhw * ((index_D11 - mode_B1hw).abs() <= radius).to(prob_BDhw.dtype)
+    mass_B1hw = near_BDhw.sum(1, keepdim=True)  # at least 1/D, so the division is safe
+    return (near_BDhw * index_D11).sum(1, keepdim=True) / mass_B1hw, mass_B1hw.clamp(max=1.0)
+
+
+def _bin_index(prob_BDhw: Tensor) -> Tensor:
+    return torch.arange(prob_BDhw.shape[1], dtype=prob_BDhw.dtype, device=prob_BDhw.device).view(-1, 1, 1)
+
+
+def convex_upsample_full(disp_B1hw: Tensor, logits_B9HW: Tensor, factor: int = 4, border: Border = "zeros") -> Tensor:
+    """Convex upsampling with weights at full size, as Lite Any Stereo does.
+
+    Args:
+        disp_B1hw: disparity in px of the small size.
+        logits_B9HW: scores of the 3×3 neighbours (row-major) for each full-size pixel, before the softmax.
+        factor: f.
+        border: what lies outside the small map.
+
+    Returns:
+        (B, 1, H, W), px of the full size: for each pixel the weighted mean of f·disparity over the neighbours.
+    """
+    batch, _, height, width = disp_B1hw.shape
+    near_B9hw = _neighbours(factor * at_least_float32(disp_B1hw), border)
+    weights_B9HW = at_least_float32(logits_B9HW).softmax(1)
+    weights_B9hfwf = weights_B9HW.reshape(batch, 9, height, factor, width, factor)
+    full_Bhfwf = (weights_B9hfwf * near_B9hw[:, :, :, None, :, None]).sum(1)
+    return full_Bhfwf.reshape(batch, 1, factor * height, factor * width)
+
+
+def convex_upsample_full_reference(
+    disp_B1hw: Tensor, logits_B9HW: Tensor, factor: int = 4, border: Border = "zeros"
+) -> Tensor:
+    """Plain twin of :func:`convex_upsample_full`."""
+    batch, _, height, width = disp_B1hw.shape
+    disp_B1hw = _pad(factor * at_least_float32(disp_B1hw), border)
+    near_B9hw = F.unfold(disp_B1hw, 3).view(batch, 9, height, width)
+    near_B9HW = F.interpolate(near_B9hw, scale_factor=factor, mode="nearest")
+    return (at_least_float32(logits_B9HW).softmax(1) * near_B9HW).sum(1, keepdim=True)
+
+
+def convex_upsample_quarter(
+    disp_B1hw: Tensor, logits_BKhw: Tensor, factor: int = 4, border: Border = "replicate"
+) -> Tensor:
+    """Convex upsampling with weights at small size, as RAFT does (arXiv 2003.12039, section 3.3).
+
+    Args:
+        disp_B1hw: disparity in px of the small size.
+        logits_BKhw: K = 9·f·f scores, in the order (neighbour, row in cell, column in cell), before the softmax.
+        factor: f.
+        border: what lies outside the small map.
+
+    Returns:
+        (B, 1, H, W), px of the full size: for each pixel the weighted mean of f·disparity over the 3×3 neighbours.
+    """
+    batch, _, height, width = disp_B1hw.shape
+    near_B9hw = _neighbours(factor * at_least_float32(disp_B1hw), border)
+    weights_B9Fhw = at_least_float32(logits_BKhw).reshape(batch, 9, factor * factor, height, width).softmax(1)
+    return F.pixel_shuffle((weights_B9Fhw * near_B9hw.unsqueeze(2)).sum(1), factor)
+
+
+def convex_upsample_quarter_reference(
+    disp_B1hw: Tensor, logits_BKhw: Tensor, factor: int = 4, border: Border = "replicate"
+) -> Tensor:
+    """Plain twin of :func:`convex_upsample_quarter`."""
+    batch, _, height, width = disp_B1hw.shape
+    weights = at_least_float32(logits_BKhw).view(batch, 9, factor, factor, height, width).softmax(1)
+    near = F.unfold(_pad(factor * at_least_float32(disp_B1hw), border), 3).view(batch, 9, 1, 1, height, width)
+    cells_Bffhw = (weights * near).sum(1)
+    return cells_Bffhw.permute(0, 3, 1, 4, 2).reshape(batch, 1, factor * height, factor * width)
+
+
+def _neighbours(x_B1hw: Tensor, border: Border) -> Tensor:
+    """The 3×3 neighbourhood as 9 channels, row-major: shifted views of the padded map."""
+    padded = _pad(x_B1hw, border)
+    # the ends are counted from the back, so that dynamic sizes export as constants
+    return torch.cat([padded[..., y : y - 2 or None, x : x - 2 or None] for y in range(3) for x in range(3)], 1)
+
+
+def _pad(x_B1hw: Tensor, border: Border) -> Tensor:
+    return F.pad(x_B1hw, (1, 1, 1, 1), mode="constant" if border == "zeros" else border)

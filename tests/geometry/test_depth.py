@@ -1,0 +1,124 @@
+"""Disparity to metres, rigs and clouds."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from depthlight import StereoRig
+from depthlight.core.errors import DepthlightError, FileFormatError, InputError
+from depthlight.geometry.cloud import PointCloud, encode_ply
+from depthlight.geometry.depth import disparity_to_depth
+
+RIG = StereoRig(fx=1000, fy=1000, cx=320, cy=240, baseline=0.2, doffs=30, width=640, height=480)
+CALIB = """cam0=[3997.684 0 1176.728; 0 3997.684 1011.728; 0 0 1]
+cam1=[3997.684 0 1307.839; 0 3997.684 1011.728; 0 0 1]
+doffs=131.111
+baseline=193.001
+width=2964
+height=1988
+ndisp=280
+"""
+
+
+def test_depth_is_focal_times_baseline_over_disparity():
+    disparity = np.full((480, 640), 20.0, np.float32)
+    assert disparity_to_depth(disparity, RIG).depth == pytest.approx(1000 * 0.2 / 50)
+
+
+def test_pixels_without_positive_disparity_are_unknown_not_infinite():
+    disparity = np.array([[-30.0, -31.0, 10.0]], np.float32)
+    rig = StereoRig(fx=1000, fy=1000, cx=1, cy=0, baseline=0.2, doffs=30, width=3, height=1)
+    depth = disparity_to_depth(disparity, rig)
+    assert depth.valid.tolist() == [[False, False, True]]
+    assert depth.depth[0, :2].tolist() == [0, 0]
+
+
+@given(st.integers(64, 2000), st.floats(0.25, 4), st.floats(1, 150))
+def test_resizing_images_and_disparity_together_keeps_the_metres(width, factor, disparity):
+    height = width // 2
+    rig = StereoRig(fx=900, fy=900, cx=width / 2, cy=height / 2, baseline=0.1, doffs=3, width=width, height=height)
+    new = (round(width * factor), round(height * factor))
+    if abs((new[0] / width) / (new[1] / height) - 1) > 0.01:
+        return
+    resized = rig.resized(*new)
+    near = rig.fx * rig.baseline / (disparity + rig.doffs)
+    scaled = disparity * new[0] / width
+    assert resized.fx * resized.baseline / (scaled + resized.doffs) == pytest.approx(near, rel=1e-6)
+
+
+def test_points_project_back_onto_their_pixels():
+    rng = np.random.default_rng(0)
+    disparity = rng.uniform(1, 100, (48, 64)).astype(np.float32)
+    rig = RIG.resized(64, 48)
+    points = disparity_to_depth(disparity, RIG).to_point_cloud().points
+    u = rig.fx * points[:, 0] / points[:, 2] + rig.cx
+    v = rig.fy * points[:, 1] / points[:, 2] + rig.cy
+    rows, columns = np.mgrid[:48, :64]
+    np.testing.assert_allclose(u, columns.ravel(), atol=1e-3)
+    np.testing.assert_allclose(v, rows.ravel(), atol=1e-3)
+
+
+def test_a_rig_of_another_shape_is_refused():
+    with pytest.raises(InputError, match="640x480 images and the pair is 100x100"):
+        disparity_to_depth(np.ones((100, 100), np.float32), RIG)
+
+
+def test_middlebury_calibration(tmp_path):
+    path = tmp_path / "calib.txt"
+    path.write_text(CALIB)
+    rig = StereoRig.from_file(path)
+    assert (rig.fx, rig.cx, rig.baseline, rig.doffs, rig.width) == (3997.684, 1176.728, 0.193001, 131.111, 2964)
+
+
+def test_our_json_round_trips(tmp_path):
+    path = tmp_path / "rig.json"
+    path.write_text(json.dumps(vars(RIG)))
+    assert StereoRig.from_file(path) == RIG
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", CALIB.replace("baseline=", "baselin=")),
+        ("b.txt", CALIB.replace("193.001", "wide")),
+        ("c.txt", CALIB.replace("3997.684 0 1176.728", "3997.684 0")),
+        ("d.txt", CALIB.replace("baseline=193.001", "baseline=0")),
+        ("e.json", "{"),
+        ("f.json", "[]"),
+        ("g.json", '{"fx": 1}'),
+        ("h.txt", ""),
+    ],
+)
+def test_bad_calibration_is_one_clear_line(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(DepthlightError) as caught:
+        StereoRig.from_file(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_calibration_names_the_file(tmp_path):
+    with pytest.raises(FileFormatError, match=r"nothing\.txt"):
+        StereoRig.from_file(tmp_path / "nothing.txt")
+
+
+def test_ply_holds_points_and_colours(tmp_path):
+    points = np.arange(6, dtype=np.float32).reshape(2, 3)
+    colours = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+    PointCloud(points, colours).save(tmp_path / "a.ply")
+    header, body = (tmp_path / "a.ply").read_bytes().split(b"end_header\n", 1)
+    assert b"element vertex 2" in header
+    assert b"unit metre" in header
+    assert body[:12] == points[0].tobytes()
+    assert body[12:15] == b"\x01\x02\x03"
+    assert len(encode_ply(PointCloud(points)).split(b"end_header\n", 1)[1]) == 24
+
+
+def test_clouds_have_one_format(tmp_path):
+    with pytest.raises(InputError, match=r"\.ply"):
+        PointCloud(np.zeros((1, 3), np.float32)).save(tmp_path / "a.obj")

@@ -1,0 +1,78 @@
+"""Put a set of weights into the package: safetensors, the ONNX graph made from it, and the card.
+
+Usage: bundle.py MODEL.safetensors NAME CARD.json [--out DIR] [--fp16]
+
+MODEL.safetensors is what training writes (metadata names family and network). CARD.json holds the words of the card:
+licence, summary, data, lineage, metrics, limits. The graph passes the parity gate or nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from depthlight.nets.checkpoints import load_into, load_weights, read_metadata, save_safetensors
+
+from depthlight.cli.demo import motorcycle
+from depthlight.core.config import from_dict, to_dict
+from depthlight.core.registry import WEIGHTS_DIR, WeightCard, sha256_of
+from depthlight.export.onnx import export_onnx
+from depthlight.export.parity import measure_parity, require_parity
+from depthlight.io.atomic import atomic_write_bytes
+from depthlight.nets.stereo import build
+
+
+def bundle(source: Path, name: str, words: dict[str, object], out: Path, *, fp16: bool) -> WeightCard:
+    """Write ``<name>.safetensors``, ``<name>.onnx`` and ``<name>.json`` into ``out``."""
+    metadata = read_metadata(source)
+    network = json.loads(metadata.get("network", "{}"))
+    net = build(metadata["family"], network)
+    load_into(net, load_weights(source), source=str(source))
+    with tempfile.TemporaryDirectory() as scratch:
+        weights, graph = Path(scratch) / f"{name}.safetensors", Path(scratch) / f"{name}.onnx"
+        save_safetensors(weights, net, {**metadata, "name": name}, fp16=fp16)
+        load_into(net, load_weights(weights), source=str(weights))  # the graph is made from what the file holds
+        export_onnx(net, graph)
+        left, right, _ = motorcycle()
+        rows = measure_parity(net.eval(), graph, (left, right))
+        require_parity(rows, what=graph.name)
+        for row in rows:
+            print(row)
+        files = {
+            kind: {"file": path.name, "sha256": sha256_of(path), "bytes": path.stat().st_size}
+            for kind, path in (("safetensors", weights), ("onnx", graph))
+        }
+        card = from_dict(
+            WeightCard,
+            {
+                **words,
+                "name": name,
+                "family": metadata["family"],
+                "network": network,
+                "max_disp": net.max_disp,
+                "files": files,
+            },
+        )
+        for path in (weights, graph):
+            atomic_write_bytes(out / path.name, path.read_bytes())
+    atomic_write_bytes(out / f"{name}.json", (json.dumps(to_dict(card), indent=2) + "\n").encode())
+    return card
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("card", type=Path)
+    parser.add_argument("--out", type=Path, default=WEIGHTS_DIR)
+    parser.add_argument("--fp16", action="store_true")
+    args = parser.parse_args()
+    torch.set_grad_enabled(False)
+    bundle(args.model, args.name, json.loads(args.card.read_text()), args.out, fp16=args.fp16)
+
+
+if __name__ == "__main__":
+    main()
