@@ -19,7 +19,6 @@ from .images import IMAGE_SUFFIXES
 _MAX_BYTES = 120  # leaves room for suffixes and temporary names under the usual limit of 255
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 _FORBIDDEN = set('<>:"/\\|?*%')
-_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # Unicode categories: control, format, surrogate, …
 _SIDES: Mapping[str, Sequence[str]] = {"left": ("left", "l", "im0"), "right": ("right", "r", "im1")}
 
 
@@ -30,7 +29,7 @@ def safe_name(stem: str) -> str:
     stems never meet. (Two that differ in case alone can: see :func:`safe_names`.)
     """
     text = unicodedata.normalize("NFC", stem)
-    text = "".join("_" if c in _FORBIDDEN or unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+    text = "".join("_" if c in _FORBIDDEN or not c.isprintable() else c for c in text)
     text = text.strip(" .")
     if _DEVICES.fullmatch(text):
         text = f"_{text}"
@@ -76,7 +75,7 @@ def inside(root: str | os.PathLike[str], name: str) -> Path:
     path = root / name
     try:
         resolved, base = path.resolve(), root.resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a character the system cannot spell
         raise OutputError(f"the output name {name!r} cannot be resolved below {root} ({error})") from error
     if resolved == base or not resolved.is_relative_to(base):
         raise OutputError(
