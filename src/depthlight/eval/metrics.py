@@ -62,15 +62,8 @@ class ErrorSums:
         """
         if self.pixels == 0:
             raise InputError("no ground-truth pixel to measure", expected="at least one pixel with truth in the mask")
-        percent = 100.0 / self.pixels
-        return StereoMetrics(
-            epe=self.error / self.pixels,
-            bad1=self.bad1 * percent,
-            bad2=self.bad2 * percent,
-            bad3=self.bad3 * percent,
-            d1=self.d1 * percent,
-            density=self.estimated * percent,
-        )
+        shares = {name: 100.0 * getattr(self, name) / self.pixels for name in ("bad1", "bad2", "bad3", "d1")}
+        return StereoMetrics(epe=self.error / self.pixels, density=100.0 * self.estimated / self.pixels, **shares)
 
 
 def error_sums(
