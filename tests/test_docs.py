@@ -1,6 +1,6 @@
 """Every command and Python block of README and docs works (P3), and every link between them leads somewhere.
 
-A block after the line ``<!-- long -->`` takes hours or a network; its commands are only checked against the verbs' flags.
+A block after the line ``<!-- long -->`` takes hours or a network; its commands are only checked for their flags.
 Commands run in one folder per page, which holds the files the pages speak of.
 """
 
@@ -22,7 +22,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<long><!-- long -->\n+)?```(?P<kind>bash|python)\n(?P<code>.*?)```", re.DOTALL)
 FLAGS = json.loads((ROOT / "tests" / "api_surface.json").read_text())["verbs"]
-CALIB = "cam0=[100 0 48; 0 100 32; 0 0 1]\ncam1=[100 0 50; 0 100 32; 0 0 1]\ndoffs=2\nbaseline=100\nwidth=96\nheight=64\n"
+CALIB = (
+    "cam0=[100 0 48; 0 100 32; 0 0 1]\ncam1=[100 0 50; 0 100 32; 0 0 1]\ndoffs=2\nbaseline=100\nwidth=96\nheight=64\n"
+)
 
 
 def blocks(page: Path, kind: str, *, long: bool) -> list[str]:
@@ -86,5 +88,6 @@ def test_links_and_named_files_exist(page):
     text = page.read_text()
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith(("http", "mailto"))]
     missing = [link for link in links if not (page.parent / link).exists()]
-    named = [path for path in re.findall(r"`((?:docs|tools|tests|bench)/[\w./-]+\.\w+)`", text)]
-    assert missing + [path for path in named if not (ROOT / path).exists()] == []
+    named = re.findall(r"`((?:docs|tools|tests|bench)/[\w./-]+\.\w+)`", text)
+    missing += [path for path in named if not (ROOT / path).exists()]
+    assert missing == []

@@ -1,4 +1,4 @@
-"""Write tests/api_surface.json anew: the public names and the flags of every verb. Removing one needs a changelog entry."""
+"""Write tests/api_surface.json anew: public names and every verb's flags. Removing one needs a changelog entry."""
 
 from __future__ import annotations
 

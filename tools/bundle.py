@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from depthlight.nets.checkpoints import load_into, load_weights, read_metadata, save_safetensors
 
 from depthlight.cli.demo import motorcycle
 from depthlight.core.config import from_dict, to_dict
@@ -22,6 +21,7 @@ from depthlight.core.registry import WEIGHTS_DIR, WeightCard, sha256_of
 from depthlight.export.onnx import export_onnx
 from depthlight.export.parity import measure_parity, require_parity
 from depthlight.io.atomic import atomic_write_bytes
+from depthlight.nets.checkpoints import load_into, load_weights, read_metadata, save_safetensors
 from depthlight.nets.stereo import build
 
 

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from depthlight.nets.checkpoints import load_into, load_weights, save_safetensors
-
 from depthlight.nets.stereo.light import Light
 
 PREFIXES = {

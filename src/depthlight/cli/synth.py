@@ -52,6 +52,8 @@ def synth(
     from ..data.synth.writer import write_pool
 
     config = _config(seed, size, families, disparity, textures, meshes, camera)
+    if meshes is not None:
+        config = replace(config, mesh_cache=str(out / ".meshes"))
     began, written, kept = time.monotonic(), 0, 0
     with progress("pairs", count, quiet=quiet) as bar:
         for _, new in write_pool(out, config, range(start, start + count), jobs=jobs, image_format=image_format):

@@ -31,7 +31,7 @@ class StereoSample:
 
 
 class StereoDataset(Protocol):
-    """A finite, indexable collection of samples; ``dataset[i]`` reads from disk and raises a DepthlightError on a bad one."""
+    """A finite, indexable collection of samples; ``dataset[i]`` reads and raises a DepthlightError on a bad one."""
 
     name: str
 

@@ -4,11 +4,13 @@ Each operation that matters for speed has a plain reference twin (``*_reference`
 hold the two together. The fast ones use standard operators with dynamic sizes, so they export to ONNX. Everything is
 computed in float32 at least, also under autocast.
 
-Shape legend: B batch, C channels, G groups, D disparity bins, h w small size, H W = f·h f·w full size.
+Shape legend: B batch, C channels, G groups, D disparity bins, h w small size, H W = f·h f·w full size;
+in the correlation also N = B·G, t tiles of x columns, v columns of the right map.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -18,9 +20,6 @@ from torch import Tensor
 from ..core.errors import ConfigError
 
 Border = Literal["zeros", "replicate"]
-
-# Wider images are correlated in column tiles, so that the matrix of all column pairs stays near the volume's size.
-_TILE_BINS = 2
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -50,11 +49,10 @@ def correlation_volume(left_BChw: Tensor, right_BChw: Tensor, bins: int, groups:
         ConfigError: C is not a multiple of ``groups``.
     """
     left_NChw, right_NChw = _grouped(left_BChw, groups), _grouped(right_BChw, groups)
-    if is_exporting():
-        volume_NDhw = _correlation_by_shifts(left_NChw, right_NChw, bins)
-    else:
-        with torch.autocast(left_BChw.device.type, enabled=False):
-            volume_NDhw = _correlation_by_matmul(left_NChw, right_NChw, bins)
+    # a tracer would record the autocast switch as an operation of its own
+    full_precision = nullcontext() if is_exporting() else torch.autocast(left_BChw.device.type, enabled=False)
+    with full_precision:
+        volume_NDhw = _correlation_by_tiles(left_NChw, right_NChw, bins)
     return volume_NDhw.reshape(-1, groups, *volume_NDhw.shape[1:])
 
 
@@ -76,31 +74,31 @@ def _grouped(feat_BChw: Tensor, groups: int) -> Tensor:
     return at_least_float32(feat_BChw).reshape(-1, channels // groups, *feat_BChw.shape[2:])
 
 
-def _correlation_by_shifts(left_NChw: Tensor, right_NChw: Tensor, bins: int) -> Tensor:
-    right_NChw = F.pad(right_NChw, (bins - 1, 0))
-    shifted = (right_NChw[..., bins - 1 - d : -d or None] for d in range(bins))
-    return torch.stack([(left_NChw * right).mean(1) for right in shifted], 1)
+def _correlation_by_tiles(left_NChw: Tensor, right_NChw: Tensor, bins: int) -> Tensor:
+    """Column pairs as matrix products, one per row and tile of D columns, of which a band of diagonals is the volume.
+
+    The tiles keep the matrices near twice the volume's size for images of any width.
+    """
+    count, channels, height, width = left_NChw.shape
+    tiles = (width + bins - 1) // bins
+    spare = tiles * bins - width
+    left_NChtx = F.pad(left_NChw / channels, (0, spare)).reshape(count, channels, height, tiles, bins)
+    right_NChtx = F.pad(right_NChw, (bins, spare)).reshape(count, channels, height, tiles + 1, bins)
+    # a tile's columns meet those of their own tile and the D − 1 before it
+    right_NChtv = torch.cat([right_NChtx[:, :, :, :-1, 1:], right_NChtx[:, :, :, 1:]], -1)
+    pairs_Nhtxv = left_NChtx.permute(0, 2, 3, 4, 1) @ right_NChtv.permute(0, 2, 3, 1, 4)
+    band_NhwD = _diagonals(pairs_Nhtxv, bins).reshape(count, height, tiles * bins, bins)[:, :, :width]
+    return band_NhwD.permute(0, 3, 1, 2).flip(1)
 
 
-def _correlation_by_matmul(left_NChw: Tensor, right_NChw: Tensor, bins: int) -> Tensor:
-    """All column pairs of a row as one matrix product, of which the band of D diagonals is read."""
-    channels, width = left_NChw.shape[1], left_NChw.shape[-1]
-    left_NhwC = left_NChw.permute(0, 2, 3, 1) / channels
-    right_NhCv = F.pad(right_NChw, (bins - 1, 0)).permute(0, 2, 1, 3)
-    tile = _TILE_BINS * bins
-    bands = [
-        _band(left_NhwC[:, :, x : x + tile] @ right_NhCv[..., x : min(x + tile, width) + bins - 1], bins)
-        for x in range(0, width, tile)
-    ]
-    return torch.cat(bands, -1) if len(bands) > 1 else bands[0]
-
-
-def _band(pairs_Nhwv: Tensor, bins: int) -> Tensor:
-    """``out[n, d, y, x] = pairs[n, y, x, x + D − 1 − d]``: the diagonals, read through strides."""
-    pairs_Nhwv = pairs_Nhwv.contiguous()
-    count, height, width, _ = pairs_Nhwv.shape
-    n, h, w, _ = pairs_Nhwv.stride()
-    return pairs_Nhwv.as_strided((count, bins, height, width), (n, 1, h, w + 1)).flip(1)
+def _diagonals(pairs_Nhtxv: Tensor, bins: int) -> Tensor:
+    """``out[..., x, k] = pairs[..., x, x + k]`` for k < D."""
+    count, height, tiles, columns, others = pairs_Nhtxv.shape
+    if is_exporting():  # rows made one longer, so that each begins one further on
+        flat = F.pad(pairs_Nhtxv.reshape(count, height, tiles, columns * others), (0, columns))
+        return flat.reshape(count, height, tiles, columns, others + 1)[..., :bins]
+    n, h, t, x, _ = pairs_Nhtxv.stride()
+    return pairs_Nhtxv.as_strided((count, height, tiles, columns, bins), (n, h, t, x + 1, 1))
 
 
 def soft_argmin(logits_BDhw: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What every stereo network promises, so that inference, export and training need to know only this.
 
-Shape legend: B batch, H W input size (multiples of ``multiple``), h w = H/4 W/4, D = max_disp/4 disparity bins, C channels.
+Shape legend: B batch, C channels, H W input size (multiples of ``multiple``), h w = H/4 W/4, D = max_disp/4 bins.
 Images are RGB float32 in 0..255. Disparity is in px of the input size, left view, positive: x_right = x_left - d.
 """
 

@@ -24,7 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import ConfigError
-from ..ops import at_least_float32, convex_upsample_quarter, correlation_volume, local_soft_argmax, soft_argmin
+from ..ops import (
+    at_least_float32,
+    convex_upsample_quarter,
+    correlation_volume,
+    is_exporting,
+    local_soft_argmax,
+    soft_argmin,
+)
 from .base import StereoNet, StereoOutput, StereoTrainOutput
 
 
@@ -150,7 +157,21 @@ class Hourglass(nn.Module):
         v32 = self.gates[3](self.down32(v16), f32)
         y16 = self.merge16(torch.cat([self.up16(v32), v16], 1))
         y8 = self.merge8(torch.cat([self.up8(y16), v8], 1))
-        return self.leave(torch.cat([self.up4(y8), v4], 1))[:, 0]  # type: ignore[no-any-return]
+        return self._leave(torch.cat([self.up4(y8), v4], 1))
+
+    def _leave(self, volume_BCDhw: Tensor) -> Tensor:
+        """``leave`` as a 2-D convolution to three maps per bin, added one bin apart: the same numbers, twice as fast.
+
+        A 3-D convolution to one channel fills one of sixteen vector lanes; this fills three, and was 15 % of a step.
+        """
+        if is_exporting():
+            return self.leave(volume_BCDhw)[:, 0]  # type: ignore[no-any-return]
+        batch, channels, bins, height, width = volume_BCDhw.shape
+        slices = volume_BCDhw.permute(0, 2, 1, 3, 4).reshape(batch * bins, channels, height, width)
+        taps = F.conv2d(slices, self.leave.weight[0].transpose(0, 1), padding=1).view(batch, bins, 3, height, width)
+        taps = F.pad(taps, (0, 0, 0, 0, 0, 0, 1, 1))
+        assert self.leave.bias is not None
+        return taps[:, :-2, 0] + taps[:, 1:-1, 1] + taps[:, 2:, 2] + self.leave.bias
 
 
 class Light(StereoNet):
@@ -204,8 +225,9 @@ class Light(StereoNet):
         batch, channels, height, width = feat_BChw.shape
         groups = self.config.groups
         feat = at_least_float32(feat_BChw).reshape(batch * groups, channels // groups, height, width)
-        feat = F.normalize(feat, dim=1) * (channels // groups) ** 0.5
-        return feat.reshape(batch, channels, height, width)
+        # not F.normalize: its norm over a short, strided axis costs three times the rest
+        length = feat.square().mean(1, keepdim=True).clamp_min(1e-24).rsqrt()
+        return (feat * length).reshape(batch, channels, height, width)
 
     def _enlarge(self, bins_B1hw: Tensor, feat_BChw: Tensor) -> Tensor:
         """Quarter-size bins to full-size px, by weights drawn from the left features."""

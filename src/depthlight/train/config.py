@@ -1,0 +1,210 @@
+"""What a run is made of: one frozen, typed configuration, read from a recipe or a TOML file.
+
+A recipe is a TOML file in ``recipes/``; ``--set key=value`` changes single keys, ``--data`` replaces the data. The
+resolved configuration is written into the run folder, and a resumed run reads it from there.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..core.config import from_dict
+from ..core.errors import ConfigError, FileFormatError, InputError, UnknownNameError
+from ..core.registry import NETWORK_FAMILIES
+from ..data.augment import AugmentConfig
+from ..nets.losses import LossConfig
+from .schedule import ScheduleConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One part of the mixture.
+
+    ``kind`` is ``scenes`` (scene folders), ``pairs`` (unlabelled pairs in any layout), ``synth`` (the engine, made on
+    the fly) or the name of a reader (``sceneflow``, ``kitti2015``, ...); ``path`` its folder, for ``synth`` one of
+    textures, if any. ``count`` and ``height`` × ``width`` are for ``synth``. ``limit`` > 0 takes only the first so
+    many samples.
+    """
+
+    kind: str = "scenes"
+    path: str = ""
+    weight: float = 1.0
+    limit: int = 0
+    count: int = 100_000
+    height: int = 288
+    width: int = 640
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ConfigError(f"data.weight is {self.weight}", expected="a number above 0")
+        if self.kind != "synth" and not self.path:
+            raise ConfigError(f"data of kind {self.kind!r} has no path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Stage 3's pseudo-labels.
+
+    ``models`` are averaged (names or files; empty means the model the run starts from); ``ensemble`` adds a flipped, a
+    gray and an enlarged pass of each. ``labels`` is a folder ``<data set>/<sample>.png`` made elsewhere, instead of a
+    teacher. The masks are LAS2's; ``sky`` is a folder of ``<sample>.png``, non-zero where there is sky (disparity 0).
+    """
+
+    labels: str = ""
+    models: tuple[str, ...] = ()
+    ensemble: bool = True
+    left_right: bool = True
+    edges: bool = True
+    spread_px: float = 1.0  # pixels on which the ensemble's passes differ more are left out; 0 = off
+    sky: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Self-evaluation with the averaged weights on scene folders, every so many minutes; no folder, no evaluation."""
+
+    folder: str = ""
+    list: str = ""
+    minutes: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training run."""
+
+    network: str = "light"
+    network_config: dict[str, Any] = field(default_factory=dict)
+    start: str = ""  # model name or safetensors file; empty = random weights
+    stage: Literal[1, 2, 3] = 1
+    data: tuple[Source, ...] = ()
+    data_kind: str = "scenes"  # what --data means where it names no kind
+    crop: tuple[int, int] = (256, 512)
+    batch: int = 4  # over all ranks
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    evaluate: EvaluationConfig = field(default_factory=EvaluationConfig)
+    weight_decay: float = 1e-4
+    clip: float = 1.0  # of the gradient's norm, 0 = off
+    ema: float = 0.999
+    amp: Literal["bf16", "fp32"] = "bf16"
+    freeze_bn: bool = False
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 0  # 0 = torch's choice
+    workers: int = 1
+    on_non_finite: Literal["stop", "skip"] = "stop"
+    max_skips: int = 10
+    bad_samples: Literal["skip", "stop"] = "skip"
+    max_bad_samples: int = 100
+    checkpoint_minutes: float = 10.0
+    keep: int = 3
+    log_every: int = 50  # steps between progress lines
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORK_FAMILIES:
+            raise UnknownNameError("network", self.network, NETWORK_FAMILIES)
+        if self.batch < 1 or min(self.crop) < 32 or any(side % 32 for side in self.crop):
+            raise ConfigError(
+                f"batch {self.batch}, crop {list(self.crop)}", expected="batch >= 1, crop in multiples of 32"
+            )
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema is {self.ema}", expected="0 (off) up to, not including, 1")
+        for name in (
+            "weight_decay",
+            "clip",
+            "threads",
+            "workers",
+            "max_skips",
+            "max_bad_samples",
+            "checkpoint_minutes",
+        ):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", expected="0 or more")
+        if min(self.keep, self.log_every) < 1:
+            raise ConfigError("keep and log_every", expected="at least 1")
+        if self.device != "auto" and not self.device.startswith(("cpu", "cuda")):
+            raise ConfigError(f"device is {self.device!r}", expected="auto, cpu or cuda[:n]")
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def load_config(
+    recipe: str, *, data: Sequence[str] = (), settings: Sequence[str] = (), base: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """The configuration of a recipe or TOML file, with ``data`` and ``settings`` laid over it.
+
+    Args:
+        recipe: a name from :func:`recipes`, or a path ending in ``.toml``.
+        data: ``PATH`` or ``KIND:PATH``, which replace the recipe's sources.
+        settings: ``key=value`` in TOML; dots reach inside (``schedule.lr=1e-3``).
+        base: plain values to start from instead of a recipe (a run folder's own configuration).
+
+    Raises:
+        UnknownNameError: no such recipe or key.
+        ConfigError: a value is refused.
+    """
+    values = dict(base) if base is not None else _read_toml(_recipe_path(recipe))
+    for setting in settings:
+        values = _merge(values, _parse_setting(setting))
+    if data:
+        values["data"] = [_parse_source(item, str(values.get("data_kind", "scenes"))) for item in data]
+    return from_dict(TrainConfig, values)
+
+
+def _recipe_path(recipe: str) -> Path:
+    path = Path(recipe)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise InputError(f"{path} does not exist", expected=f"a TOML file or a recipe: {', '.join(recipes())}")
+        return path
+    if recipe not in recipes():
+        raise UnknownNameError("recipe", recipe, recipes())
+    return RECIPES / f"{recipe}.toml"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path}: {error}", expected="TOML") from None
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    """``a.b=1`` → ``{"a": {"b": 1}}``; what is no TOML value counts as text."""
+    key, equals, value = setting.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {setting!r}", expected="key=value")
+    for text in (value, f"'{value}'"):
+        try:
+            return tomllib.loads(f"{key.strip()} = {text}")
+        except tomllib.TOMLDecodeError:
+            continue
+    raise ConfigError(f"--set {setting!r}", expected="key=value with a TOML value")
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        inside = merged.get(key)
+        merged[key] = _merge(inside, value) if isinstance(inside, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _parse_source(item: str, kind: str) -> dict[str, Any]:
+    """``KIND:PATH`` or ``PATH``; a path with a colon in it needs its kind in front."""
+    if not Path(item).exists():
+        named, colon, path = item.partition(":")
+        if colon:
+            return {"kind": named, "path": path}
+    return {"kind": kind, "path": item}

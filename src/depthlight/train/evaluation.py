@@ -1,0 +1,91 @@
+"""The run measures itself: averaged weights on a folder of scenes, a row each in ``evaluation.csv`` and ``.md``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..backends import TorchBackend
+from ..data.samples import StereoDataset, StereoSample
+from ..data.scenes import SceneFolder, read_list
+from ..eval.protocol import PROTOCOLS
+from ..eval.runner import Pictures, evaluate
+from ..infer.stereo import StereoModel
+from ..io.atomic import atomic_write_bytes
+from ..nets.stereo.base import StereoNet
+from .config import EvaluationConfig
+from .log import append_row, read_rows
+
+TABLE = "evaluation.csv"
+FIGURES = ("epe", "bad1", "bad2", "bad3", "d1")
+
+
+def open_scenes(config: EvaluationConfig) -> StereoDataset | None:
+    """The validation scenes, or None if there is no folder."""
+    if not config.folder:
+        return None
+    return SceneFolder(Path(config.folder), read_list(config.list) if config.list else None)
+
+
+def with_weights(net: StereoNet, weights: Mapping[str, Tensor]) -> StereoNet:
+    """A copy of the network with other weights, in inference mode."""
+    other = copy.deepcopy(net)
+    other.load_state_dict(dict(weights))
+    return other.eval().requires_grad_(False)
+
+
+def measure(
+    net: StereoNet,
+    dataset: StereoDataset,
+    *,
+    device: torch.device,
+    check: Callable[[], None],
+    pictures: Pictures | None = None,
+) -> dict[str, float]:
+    """Mean figures, over all scenes and per source, as flat columns.
+
+    Args:
+        check: called before every scene; may raise to stop.
+        pictures: given every scene and its prediction.
+    """
+    protocol = replace(PROTOCOLS["default"], max_disp=net.max_disp)
+    matcher = StereoModel("run", TorchBackend(net, device=str(device)), weights_sha256=None, max_disp=net.max_disp)
+    result = evaluate(matcher, _Checked(dataset, check), protocol, pictures=pictures).to_dict()
+    row = {name: float(result["mean"][name]) for name in FIGURES}
+    for group, figures in result["groups"].items():
+        row |= {f"{group}_{name}": float(figures[name]) for name in FIGURES}
+    return row
+
+
+def record(folder: Path, facts: Mapping[str, Any], row: Mapping[str, float]) -> None:
+    """Append the row to the CSV and render the table again as markdown."""
+    append_row(folder / TABLE, {**facts, **{name: f"{value:.4f}" for name, value in row.items()}})
+    rows = read_rows(folder / TABLE)
+    columns = [*facts, *FIGURES]
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    lines += [" | ".join(entry.get(name, "") for name in columns) for entry in rows]
+    text = "".join(f"| {line} |\n" for line in lines)
+    atomic_write_bytes((folder / TABLE).with_suffix(".md"), text.encode())
+
+
+class _Checked:
+    """A data set that lets a stop request out between two scenes."""
+
+    def __init__(self, dataset: StereoDataset, check: Callable[[], None]) -> None:
+        self.dataset, self.check, self.name = dataset, check, dataset.name
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> StereoSample:
+        self.check()
+        return self.dataset[index]
+
+    def sample_name(self, index: int) -> str:
+        return self.dataset.sample_name(index)

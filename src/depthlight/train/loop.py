@@ -1,0 +1,345 @@
+"""A training run: what it holds, how it starts or resumes, and the loop over steps.
+
+Everything random follows from (seed, position), so a resumed run needs the network, the optimizer, the average, the
+position and nothing that lives in a worker. What depends on the clock (checkpoints, evaluation) never changes the
+weights: a run that was killed and resumed ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.config import from_dict, to_dict
+from ..core.errors import ConfigError, DepthlightError, InputError
+from ..data.loader import Batch, LoaderPlan, batches
+from ..data.sampling import MixtureSampler
+from ..io.atomic import atomic_write_bytes
+from . import checkpoint, evaluation, machine, pictures, release
+from .config import TrainConfig
+from .distributed import Ranks
+from .ema import Ema
+from .log import RunLog
+from .schedule import ScheduleConfig, learning_rate, settle
+from .signals import StopFlag, StopRequestedError
+from .sources import open_source
+from .stage1 import Stage, Supervised
+from .stage2 import SelfDistillation
+from .start import make_start
+from .step import Stepper, StepResult, freeze_batch_norm, refuse
+
+CONFIG_FILE = "config.json"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass
+class Progress:
+    """How far a run is; part of every checkpoint."""
+
+    step: int = 0
+    samples: int = 0  # positions used up, bad samples included
+    core_seconds: float = 0.0
+    skipped: int = 0
+    bad: int = 0
+
+
+class Run:
+    """One run in one folder. ``run()`` trains until the schedule, a budget or a signal ends it."""
+
+    def __init__(
+        self, config: TrainConfig, folder: Path, *, ranks: Ranks | None = None, recipe: str = "", quiet: bool = False
+    ) -> None:
+        self.ranks = ranks or Ranks()
+        if config.batch % self.ranks.world:
+            raise ConfigError(f"batch {config.batch} over {self.ranks.world} ranks", expected="a multiple")
+        machine.keep_freed_memory()
+        machine.set_threads(config.threads)
+        self.config, self.folder, self.recipe = config, folder, recipe
+        self.device = machine.pick_device(config.device, self.ranks.local_rank)
+        self.progress, self.schedule = Progress(), config.schedule
+        self.start = make_start(config)
+        self.net = self.start.net.to(self.device)
+        machine.check_precision(self.net, self.device, config.amp)
+        machine.convolution_layout(self.net)
+        self.optimizer = torch.optim.AdamW(
+            [p for p in self.net.parameters() if p.requires_grad], config.schedule.lr, weight_decay=config.weight_decay
+        )
+        self.ema = Ema(self.net, config.ema) if config.ema else None
+        self.stage = self._make_stage()
+        self.log = RunLog(folder if self.ranks.is_first else None, total=self.schedule.samples, quiet=quiet)
+        self._resume()
+
+    # -------------------------------------------------------------------------------------------- making it up
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision of forward passes."""
+        return machine.autocast(self.device, self.config.amp)
+
+    def _make_stage(self) -> Stage:
+        if self.config.stage == 2:
+            return SelfDistillation(self.net, self.config.loss, self.autocast)
+        return Supervised(self.config.loss, self.autocast)
+
+    def _open_data(self, stop: StopFlag) -> tuple[list[Any], MixtureSampler]:
+        if not self.config.data:
+            raise InputError("the run has no data", expected="--data DIR, or [[data]] in the recipe")
+        datasets = [open_source(source) for source in self.config.data]
+        if self.config.stage == 3:
+            from .stage3 import with_labels
+
+            datasets = with_labels(datasets, self.config, self.folder, self.ranks, self.log.say, stop.check)
+        weights = [source.weight for source in self.config.data]
+        return datasets, MixtureSampler([len(d) for d in datasets], weights, self.config.seed)
+
+    def _batches(self, stop: StopFlag) -> Iterator[Batch]:
+        datasets, sampler = self._open_data(stop)
+        self.log.say("data: " + ", ".join(f"{d.name} ({len(d)})" for d in datasets))
+        plan = LoaderPlan(
+            batch=self.config.batch,
+            crop=self.config.crop,
+            augment=self.config.augment,
+            student=self.config.stage == 2,
+            workers=self.config.workers,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
+        )
+        return batches(datasets, sampler, plan, self.progress.samples)
+
+    # -------------------------------------------------------------------------------------------- state
+
+    def _resume(self) -> None:
+        """Take up the newest whole checkpoint of the folder, if there is one."""
+        folder = self.folder / CHECKPOINTS
+        if self.ranks.is_first:
+            checkpoint.clean(folder)
+        self.ranks.barrier()
+        state = checkpoint.load_latest(folder)
+        if state is None:
+            return
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None and state["ema"]:
+            self.ema.load(state["ema"])
+        torch.set_rng_state(state["rng"])
+        self.progress = from_dict(Progress, state["progress"])
+        self.schedule = self._settled(state["schedule"])
+        self.log.resume(self.progress.step)
+        self.log.total = self.schedule.samples
+        self.log.say(f"resumed at step {self.progress.step:,d}, {self.progress.samples:,d} samples")
+
+    def _settled(self, saved: dict[str, Any]) -> ScheduleConfig:
+        """The configured schedule, with the end a spent budget has already fixed (unless the budget was changed)."""
+        before = from_dict(ScheduleConfig, saved)
+        if self.config.schedule.core_hours and self.config.schedule.core_hours == before.core_hours:
+            return replace(self.config.schedule, samples=before.samples, decay_at=before.decay_at)
+        return self.config.schedule
+
+    def save(self) -> None:
+        """Write a checkpoint and the model file (first rank only)."""
+        if not self.ranks.is_first:
+            return
+        self.log.flush()
+        state = {
+            "format": checkpoint.FORMAT,
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state() if self.ema is not None else {},
+            "rng": torch.get_rng_state(),
+            "progress": asdict(self.progress),
+            "schedule": to_dict(self.schedule),
+        }
+        checkpoint.save(self.folder / CHECKPOINTS, state, step=self.progress.step, keep=self.config.keep)
+        self.write_model()
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The weights to use: the average, or the network's own without one."""
+        return {k: v.detach() for k, v in (self.ema.values if self.ema is not None else self.net.state_dict()).items()}
+
+    def write_model(self) -> Path:
+        """Write ``model.safetensors``, which ``depthlight stereo --model`` loads."""
+        path = self.folder / release.MODEL_FILE
+        done = release.segment(
+            recipe=self.recipe,
+            stage=self.config.stage,
+            samples=self.progress.samples,
+            seed=self.config.seed,
+            start_sha256=self.start.sha256,
+            core_hours=self.progress.core_seconds / 3600,
+            commit=release.git_commit(),
+        )
+        release.write_model(
+            path,
+            self.averaged(),
+            family=self.start.family,
+            network=self.start.network,
+            max_disp=self.net.max_disp,
+            name=f"{self.start.family}.{self.folder.resolve().name}",
+            lineage=(*self.start.lineage, done),
+        )
+        return path
+
+    # -------------------------------------------------------------------------------------------- the loop
+
+    def run(self) -> int:
+        """Train. Returns 0 at the end of the schedule, 128 + signal if stopped by one.
+
+        Raises:
+            NonFiniteError: a loss or gradient was not finite; nothing was updated.
+            DepthlightError: too many bad samples, or the disk refused a checkpoint.
+        """
+        with StopFlag() as stop:
+            try:
+                return self._loop(stop)
+            except StopRequestedError:
+                self.save()
+                self.log.say(f"stopped; go on with: depthlight train --resume -o {self.folder}")
+                return 128 + stop.requested
+            finally:
+                self.log.close()
+                if self.ranks.is_first:
+                    pictures.draw_curves(self.folder)
+
+    def _loop(self, stop: StopFlag) -> int:
+        stepper = Stepper(self.net, self.optimizer, self.ema, self.stage, self.ranks, self.config.clip)
+        scenes = evaluation.open_scenes(self.config.evaluate) if self.ranks.is_first else None
+        source = self._batches(stop)
+        self._train_mode()
+        means = _Means()
+        saved = evaluated = time.monotonic()
+        while not self._finished():
+            started = time.process_time()
+            save = self.ranks.is_first and time.monotonic() - saved >= 60 * self.config.checkpoint_minutes
+            batch = next(source)
+            self._report_bad(batch)
+            lr = learning_rate(self.schedule, self.progress.samples)
+            result = stepper.run(batch.to(self.device), lr, stop=stop.requested, save=save)
+            self._advance(result, (time.process_time() - started + batch.cpu_seconds) * self.ranks.world)
+            self._log_step(result, lr, means)
+            if result.save:
+                self.save()
+                saved = time.monotonic()
+            if result.stop:
+                stop.requested = stop.requested or result.stop // self.ranks.world or 15
+                raise StopRequestedError
+            if scenes is not None and time.monotonic() - evaluated >= 60 * self.config.evaluate.minutes:
+                self._evaluate(scenes, stop)
+                evaluated = time.monotonic()
+        self.save()
+        if scenes is not None:
+            self._evaluate(scenes, stop)
+        self.log.say(f"done: {self.progress.samples:,d} samples, {self.progress.core_seconds / 3600:.2f} core-hours")
+        return 0
+
+    def _train_mode(self) -> None:
+        self.net.train()
+        if self.config.freeze_bn:
+            freeze_batch_norm(self.net)
+
+    def _finished(self) -> bool:
+        return bool(self.schedule.samples) and self.progress.samples >= self.schedule.samples
+
+    def _advance(self, result: StepResult, core_seconds: float) -> None:
+        """Count the step; stop where the policy says so."""
+        progress = self.progress
+        if result.problem:
+            progress.skipped += 1
+            if self.config.on_non_finite == "stop" or progress.skipped > self.config.max_skips:
+                raise refuse(result.problem)
+            self.log.say(f"skipped step {progress.step + 1}: {result.problem}")
+        progress.bad += result.bad
+        if progress.bad > self.config.max_bad_samples:
+            raise DepthlightError(
+                f"{progress.bad} samples could not be read",
+                expected=f"at most max_bad_samples = {self.config.max_bad_samples}",
+            )
+        progress.step += 1
+        progress.samples += self.config.batch
+        progress.core_seconds += core_seconds
+        self.schedule = settle(self.schedule, progress.samples, progress.core_seconds / 3600)
+        self.log.total = self.schedule.samples
+
+    def _report_bad(self, batch: Batch) -> None:
+        for bad in batch.bad:
+            if self.config.bad_samples == "stop":
+                raise InputError(
+                    f"bad sample {bad.name}: {bad.error}", hint="bad_samples = 'skip' leaves such samples out"
+                )
+            self.log.say(f"bad sample {bad.name}, left out: {bad.error}")
+
+    def _log_step(self, result: StepResult, lr: float, means: _Means) -> None:
+        row = {
+            "step": self.progress.step,
+            "samples": self.progress.samples,
+            "loss": result.loss,
+            **result.terms,
+            "epe": result.epe,
+            "lr": lr,
+            "grad_norm": result.grad_norm,
+        }
+        self.log.row(row)
+        means.add({"loss": result.loss, "epe": result.epe, "grad_norm": result.grad_norm})
+        if self.progress.step % self.config.log_every == 0:
+            self.log.progress({**means.take(), "lr": lr}, self.progress.samples)
+            self.log.flush()
+
+    def _evaluate(self, scenes: Any, stop: StopFlag) -> None:
+        net = evaluation.with_weights(self.net, self.averaged())
+        show = pictures.sample_writer(self.folder)
+        row = evaluation.measure(net, scenes, device=self.device, check=stop.check, pictures=show)
+        facts = {
+            "samples": self.progress.samples,
+            "core_hours": f"{self.progress.core_seconds / 3600:.3f}",
+            "lr": f"{learning_rate(self.schedule, self.progress.samples):.3g}",
+        }
+        evaluation.record(self.folder, facts, row)
+        self.log.scalars("eval", row, self.progress.samples)
+        self.log.flush()
+        pictures.draw_curves(self.folder)
+        self.log.say("evaluation: " + "  ".join(f"{name} {row[name]:.3f}" for name in evaluation.FIGURES))
+
+
+class _Means:
+    """Running means since the last progress line."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+
+    def take(self) -> dict[str, float]:
+        means = {name: value / max(self.count, 1) for name, value in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means
+
+
+def write_config(config: TrainConfig, folder: Path, recipe: str) -> None:
+    """The resolved configuration, from which the run is resumed."""
+    text = json.dumps({"recipe": recipe, "config": to_dict(config)}, indent=1)
+    atomic_write_bytes(folder / CONFIG_FILE, text.encode())
+
+
+def read_config(folder: Path) -> tuple[dict[str, Any], str]:
+    """Plain configuration and recipe name of a run folder.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    try:
+        content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        return dict(content["config"]), str(content["recipe"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{folder} holds no run that could be resumed ({error})", expected=f"a {CONFIG_FILE}"
+        ) from None

@@ -1,0 +1,79 @@
+"""Making one machine fast: allocator, threads, memory layout. Measured in DESIGN §4."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+
+import torch
+from torch import nn
+
+from ..core.errors import ConfigError
+from ..nets.stereo.base import StereoNet
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed memory instead of handing it back and page-faulting it in again on every tensor.
+
+    Worth a factor of up to seven on CPU. Returns whether it took; elsewhere than glibc it does nothing.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def set_threads(threads: int) -> None:
+    """Fix the number of torch threads; 0 leaves torch's choice. More than one only pays on an idle machine."""
+    if threads:
+        torch.set_num_threads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def convolution_layout(net: nn.Module) -> None:
+    """Put each convolution's weight in the channels-last layout of its rank (the whole module at once refuses 5-D)."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.to(memory_format=torch.channels_last)
+        elif isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            module.to(memory_format=torch.channels_last_3d)
+
+
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """``auto`` is CUDA where there is one; each rank of a machine takes its own card."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        return torch.device("cuda", local_rank)
+    return torch.device(name)
+
+
+def check_precision(net: StereoNet, device: torch.device, amp: str) -> None:
+    """Refuse the one combination that is known to train wrongly.
+
+    oneDNN's bf16 weight gradient of a 3-D convolution reads memory it does not own when the volume is 2 bins deep
+    (torch 2.14, AVX512-BF16): gradients differ from run to run and now and then are infinite. That depth occurs at 1/16
+    and 1/32 of a range of 32 or 64 px.
+
+    Raises:
+        ConfigError: bf16 on a CPU with such a range.
+    """
+    volumes = any(isinstance(module, nn.Conv3d) for module in net.modules())
+    if amp == "bf16" and device.type == "cpu" and volumes and net.flexible_range and net.max_disp in (32, 64):
+        raise ConfigError(
+            f"bf16 training of a {net.max_disp} px range gives wrong gradients on CPUs",
+            expected="a range of 96 px or more",
+            hint="Set amp = 'fp32' or network_config.max_disp = 96",
+        )
+
+
+def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManager[object]:
+    """bf16 autocast, or nothing for fp32. No loss scaling is needed: bf16 has fp32's range."""
+    if amp == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

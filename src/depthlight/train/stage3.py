@@ -1,0 +1,201 @@
+"""Stage 3: distillation on unlabelled pairs, with labels made once and kept in a folder.
+
+The teacher (registered models or files, each passed over test-time variants of the pair, all averaged) writes one
+disparity map per pair into ``<run>/labels``; pixels it should not be trusted on are left out there. Training is then
+stage 1 on those labels, usually with the loss clamped. A folder of labels made elsewhere serves as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..core.errors import FileFormatError, InputError
+from ..data.samples import StereoDataset, StereoSample
+from ..infer.load import load
+from ..infer.prediction import StereoMatcher
+from ..io.disparity_files import read_disparity, write_disparity
+from ..io.images import read_image
+from ..nets.losses import edge_mask, left_right_mask
+from .config import TeacherConfig, TrainConfig
+from .distributed import Ranks
+
+Image = NDArray[np.uint8]
+Map = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+LABELS = "labels"
+ENLARGED = 1.5
+MARGIN_PX = 8
+
+
+def with_labels(
+    datasets: Sequence[StereoDataset],
+    config: TrainConfig,
+    folder: Path,
+    ranks: Ranks,
+    say: Callable[[str], None],
+    check: Callable[[], None],
+) -> list[StereoDataset]:
+    """The data sets, those of kind ``pairs`` with pseudo-labels as their truth; the first rank makes what is missing.
+
+    Args:
+        folder: of the run. ``check`` is called before every pair and may raise to stop.
+    """
+    labels = Path(config.teacher.labels) if config.teacher.labels else folder / LABELS
+    pairs = [dataset for dataset, source in zip(datasets, config.data, strict=True) if source.kind == "pairs"]
+    if not pairs:
+        raise InputError("stage 3 has no unlabelled pairs", expected="data of kind 'pairs'", hint="--data pairs:FOLDER")
+    if not config.teacher.labels and ranks.is_first:
+        make_labels(pairs, Teacher(config.teacher, config.start), labels, say, check)
+    ranks.barrier()
+    return [Labelled(dataset, labels) if dataset in pairs else dataset for dataset in datasets]
+
+
+def make_labels(
+    datasets: Sequence[StereoDataset],
+    teacher: Teacher,
+    labels: Path,
+    say: Callable[[str], None],
+    check: Callable[[], None],
+) -> None:
+    """Label every pair that has no label yet; each file is whole or not there, so this can be stopped at any time."""
+    missing = [
+        (dataset, index)
+        for dataset in datasets
+        for index in range(len(dataset))
+        if not label_path(labels, dataset, index).is_file()
+    ]
+    for done, (dataset, index) in enumerate(missing, 1):
+        check()
+        sample = dataset[index]
+        disparity, trusted = teacher.label(sample)
+        write_disparity(label_path(labels, dataset, index), disparity, valid_HW=trusted, sidecar=False)
+        say(f"label {done} of {len(missing)}: {sample.name}, {trusted.mean():.0%} of the pixels kept")
+
+
+def label_path(labels: Path, dataset: StereoDataset, index: int) -> Path:
+    """Where the label of a sample lies: its name, with a short hash where the name is no plain file name."""
+    name = dataset.sample_name(index)
+    plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+    if plain != name or len(plain) > 100:
+        plain = f"{plain[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return labels / dataset.name / f"{plain}.png"
+
+
+class Labelled:
+    """Pairs with their pseudo-labels (a ``StereoDataset``)."""
+
+    def __init__(self, pairs: StereoDataset, labels: Path) -> None:
+        self.pairs, self.labels, self.name = pairs, labels, pairs.name
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def sample_name(self, index: int) -> str:
+        return self.pairs.sample_name(index)
+
+    def __getitem__(self, index: int) -> StereoSample:
+        """The pair and its label.
+
+        Raises:
+            ImageError: there is no label for the pair.
+            FileFormatError: the label has another size than the pair.
+        """
+        sample = self.pairs[index]
+        path = label_path(self.labels, self.pairs, index)
+        label = read_disparity(path)
+        if label.disparity_HW.shape != sample.left_HW3.shape[:2]:
+            raise FileFormatError(f"{path} has shape {label.disparity_HW.shape}", expected="that of the pair")
+        return replace(sample, disparity_HW=label.disparity_HW, valid_HW=label.valid_HW, right_disparity_HW=None)
+
+
+class Teacher:
+    """One model or several, averaged over variants of the pair, with LAS2's masks."""
+
+    def __init__(self, config: TeacherConfig, start: str) -> None:
+        names = config.models or ((start,) if start else ())
+        if not names:
+            raise InputError("stage 3 has no teacher", expected="teacher.models, teacher.labels, or a start model")
+        self.config = config
+        self.models: list[StereoMatcher] = [load(name, backend="torch") for name in names]
+
+    def label(self, sample: StereoSample) -> tuple[Map, Mask]:
+        """Disparity (H, W) px, and the pixels to learn from."""
+        left, right = sample.left_HW3, sample.right_HW3
+        passes = self._passes(left, right)
+        disparity: Map = np.nanmean(passes, axis=0).astype(np.float32)
+        trusted: Mask = disparity > 0
+        if self.config.spread_px and len(passes) > 1:
+            trusted &= np.nanstd(passes, axis=0) <= self.config.spread_px
+        if self.config.left_right:
+            other = self._mirrored(left, right)
+            trusted &= left_right_mask(_tensor(disparity), _tensor(other))[0].numpy()
+        if self.config.edges:
+            image = torch.from_numpy(np.array(left)).permute(2, 0, 1)[None]
+            trusted &= edge_mask(_tensor(disparity), image)[0].numpy()
+        return self._with_sky(sample, disparity, trusted)
+
+    def _passes(self, left: Image, right: Image) -> list[Map]:
+        """Every model on every variant, turned back to the pair as it is."""
+        passes = []
+        for model in self.models:
+            plain = model.predict(left, right)
+            passes.append(plain.disparity)
+            if self.config.ensemble:
+                passes += [upside_down(model, left, right), in_gray(model, left, right)]
+                # Enlarged, the nearest things leave the range: no opinion there.
+                reach = (plain.max_disp - MARGIN_PX) / ENLARGED
+                passes.append(np.where(plain.disparity < reach, enlarged(model, left, right), np.float32(np.nan)))
+        return passes
+
+    def _mirrored(self, left: Image, right: Image) -> Map:
+        """Disparity of the right view: flipped and swapped, the pair is a pair again."""
+        found = [m.predict(right[:, ::-1], left[:, ::-1]).disparity[:, ::-1] for m in self.models]
+        mean: Map = np.mean(found, axis=0, dtype=np.float32)
+        return mean
+
+    def _with_sky(self, sample: StereoSample, disparity: Map, trusted: Mask) -> tuple[Map, Mask]:
+        """Sky is infinitely far: disparity 0 and trusted (LAS2's M_sky, with masks from outside)."""
+        path = Path(self.config.sky) / f"{Path(sample.name).name}.png"
+        if not self.config.sky or not path.is_file():
+            return disparity, trusted
+        sky = read_image(path)[..., 0] > 0
+        if sky.shape != disparity.shape:
+            raise FileFormatError(f"{path} has shape {sky.shape}", expected=f"that of the pair, {disparity.shape}")
+        return np.where(sky, np.float32(0), disparity), trusted | sky
+
+
+def upside_down(model: StereoMatcher, left: Image, right: Image) -> Map:
+    """The model's answer on the pair turned upside down, turned back."""
+    return model.predict(left[::-1], right[::-1]).disparity[::-1]
+
+
+def enlarged(model: StereoMatcher, left: Image, right: Image) -> Map:
+    """The answer on the pair at 1.5 times its size, brought back to its size and px."""
+    height, width = left.shape[:2]
+    size = (round(width * ENLARGED), round(height * ENLARGED))
+    views = [cv2.resize(view, size, interpolation=cv2.INTER_CUBIC) for view in (left, right)]
+    disparity = model.predict(views[0], views[1]).disparity
+    small: Any = cv2.resize(disparity, (width, height), interpolation=cv2.INTER_AREA) * np.float32(width / size[0])
+    return np.asarray(small, np.float32)
+
+
+def in_gray(model: StereoMatcher, left: Image, right: Image) -> Map:
+    """The answer on the gray pair."""
+    views = [
+        cv2.cvtColor(cv2.cvtColor(np.ascontiguousarray(v), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        for v in (left, right)
+    ]
+    return model.predict(views[0], views[1]).disparity
+
+
+def _tensor(disparity: Map) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(disparity))[None]
