@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         subs[name].add_argument("--data", type=Path, required=True, help="folder of scene folders")
         subs[name].add_argument("--list", type=Path, required=True, help="the scenes to take, one name per line")
     for name in ("speed", "all"):
-        subs[name].add_argument("--rounds", type=int, default=5)
+        subs[name].add_argument("--rounds", type=int, default=4)
         subs[name].add_argument("--runs", type=int, default=3, help="passes of a variant in a round")
     for name in ("footprint", "all"):
         tests = subs[name].add_mutually_exclusive_group()

@@ -73,7 +73,7 @@ BARS = (
 )
 
 
-def engine_pairs(family: str, count: int, *, size: tuple[int, int] = PAIR_SIZE) -> list[StereoSample]:
+def engine_pairs(family: str, count: int) -> list[StereoSample]:
     """``count`` pairs of one scene family with exact truth, camera effects off, always the same ones.
 
     Raises:
@@ -83,8 +83,8 @@ def engine_pairs(family: str, count: int, *, size: tuple[int, int] = PAIR_SIZE) 
     engine = Engine(
         SynthConfig(
             seed=PAIR_SEED,
-            height=size[0],
-            width=size[1],
+            height=PAIR_SIZE[0],
+            width=PAIR_SIZE[1],
             families={family: 1.0},
             max_max_disp=LARGEST,
             camera=CameraConfig(strength=0.0),
@@ -99,7 +99,7 @@ def repeat(matcher: StereoMatcher, pairs: Sequence[StereoSample]) -> float:
 
 
 def threads(load: Callable[[int], StereoMatcher], pairs: Sequence[StereoSample]) -> float:
-    """X1: largest difference (px) between one CPU thread and two, all pixels; ``load`` gives the matcher for a count."""
+    """X1: largest difference (px) between one CPU thread and two, all pixels; ``load`` makes a matcher for a count."""
     # one after the other: torch has one thread count per process, set when a matcher is made
     one, two = ([_disparity(matcher, pair) for pair in pairs] for matcher in (load(1), load(2)))
     return max(float(np.abs(a - b).max()) for a, b in zip(one, two, strict=True))
@@ -214,7 +214,7 @@ def measure(
 ) -> dict[str, float]:
     """Every quantity of :data:`BARS` by name; ``load`` gives the model for a number of CPU threads."""
     thread_change = threads(load, pairs)
-    model = load(2)
+    model = load(1)
     mean, p99 = padding(model, pairs)
     return {
         "x1.repeat.max": repeat(model, pairs),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..backends import TorchBackend
+from ..core.errors import InputError
 from ..data.samples import StereoDataset, StereoSample
 from ..data.scenes import SceneFolder, read_list
 from ..eval.protocol import PROTOCOLS
@@ -57,6 +58,9 @@ def measure(
     protocol = replace(PROTOCOLS["default"], max_disp=net.max_disp)
     matcher = StereoModel("run", TorchBackend(net, device=str(device)), weights_sha256=None, max_disp=net.max_disp)
     result = evaluate(matcher, _Checked(dataset, check), protocol, pictures=pictures).to_dict()
+    if not result["scenes"]:
+        first = next(iter(result["failures"].values()))
+        raise InputError(f"none of the {len(dataset)} evaluation scenes could be measured: {first['error']}")
     row = {name: float(result["mean"][name]) for name in FIGURES}
     for group, figures in result["groups"].items():
         row |= {f"{group}_{name}": float(figures[name]) for name in FIGURES}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..core.config import from_dict, to_dict
 from ..core.errors import ConfigError, DepthlightError, InputError
+from ..core.memory import keep_freed_memory
 from ..data.loader import Batch, LoaderPlan, batches
 from ..data.sampling import MixtureSampler
 from ..io.atomic import atomic_write_bytes
@@ -60,7 +61,7 @@ class Run:
         self.ranks = ranks or Ranks()
         if config.batch % self.ranks.world:
             raise ConfigError(f"batch {config.batch} over {self.ranks.world} ranks", expected="a multiple")
-        machine.keep_freed_memory()
+        keep_freed_memory()
         machine.set_threads(config.threads)
         self.config, self.folder, self.recipe = config, folder, recipe
         self.device = machine.pick_device(config.device, self.ranks.local_rank)

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import platform
 
 import torch
 from torch import nn
 
 from ..core.errors import ConfigError
 from ..nets.stereo.base import StereoNet
-
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_MAX = -4
-
-
-def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed memory instead of handing it back and page-faulting it in again on every tensor.
-
-    Worth a factor of up to seven on CPU. Returns whether it took; elsewhere than glibc it does nothing.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def set_threads(threads: int) -> None:

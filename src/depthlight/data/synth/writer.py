@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ... import __version__
 from ...core.config import from_dict, to_dict
 from ...core.errors import ConfigError, DepthlightError, InputError, LimitError, OutputError
+from ...core.memory import keep_freed_memory
 from ...io.atomic import atomic_write_bytes
 from ..samples import StereoSample
 from .engine import Engine, SynthConfig
@@ -201,6 +202,7 @@ _worker: dict[str, Any] = {}
 def _start(config: dict[str, Any], folder: str, image_format: str) -> None:
     """What each worker process holds: its engine and where to write. One thread: the processes are the parallelism."""
     cv2.setNumThreads(1)
+    keep_freed_memory()
     _worker.update(engine=Engine(from_dict(SynthConfig, config)), folder=Path(folder), format=image_format)
 
 

@@ -1,0 +1,72 @@
+"""T10: each stage lowers the validation error of a tiny network on a tiny set, within a fixed number of samples."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from depthlight.data.scenes import SceneFolder
+from depthlight.eval.protocol import PROTOCOLS
+from depthlight.eval.runner import evaluate
+from depthlight.infer.load import load
+from depthlight.train.config import TrainConfig
+from depthlight.train.loop import Run
+from depthlight.train.release import MODEL_FILE
+
+Tiny = Callable[..., TrainConfig]
+NETWORK = {
+    "pyramid": [16, 16, 16, 16, 16],
+    "match": 16,
+    "groups": 4,
+    "volume": [8, 8, 8, 8],
+    "upsample": 16,
+    "max_disp": 32,
+}
+GENTLE = {"scale": [0.9, 1.1], "erase": 0.0, "photometric": 0.5, "blur": 0.0, "noise": 0.2, "shift": 0.0}
+
+
+def train(tiny: Tiny, folder: Path, samples: int, **changes: Any) -> Path:
+    schedule = {"lr": 2e-3, "warmup": 40, "samples": samples}
+    values = {"network_config": NETWORK, "batch": 4, "augment": GENTLE, "schedule": schedule} | changes
+    Run(tiny(**values), folder, quiet=True).run()
+    return folder / MODEL_FILE
+
+
+def validation_epe(model: Path, scenes: Path) -> float:
+    protocol = replace(PROTOCOLS["default"], max_disp=32)
+    return float(evaluate(load(str(model)), SceneFolder(scenes), protocol).to_dict()["mean"]["epe"])
+
+
+@pytest.fixture(scope="module")
+def unlabelled(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("unlabelled")
+    for scene in pool.iterdir():
+        (root / scene.name).mkdir()
+        for view in ("left.png", "right.png"):
+            shutil.copy(scene / view, root / scene.name / view)
+    return root
+
+
+def test_each_stage_lowers_the_error(tiny: Tiny, pool: Path, unlabelled: Path, tmp_path: Path) -> None:
+    early = train(tiny, tmp_path / "early", 80)
+    late = train(tiny, tmp_path / "late", 400)
+    errors = {"early": validation_epe(early, pool), "late": validation_epe(late, pool)}
+    second = train(tiny, tmp_path / "second", 160, stage=2, start=str(early), loss={"truth": 1.0})
+    errors["second"] = validation_epe(second, pool)
+    third = train(
+        tiny,
+        tmp_path / "third",
+        160,
+        stage=3,
+        start=str(early),
+        data=[{"path": str(unlabelled), "kind": "pairs"}],
+        teacher={"models": [str(late)]},
+        loss={"clamp": 10.0},
+    )
+    errors["third"] = validation_epe(third, pool)
+    assert errors["late"] < 0.5 * errors["early"], errors
+    assert errors["second"] < 0.8 * errors["early"], errors
+    assert errors["third"] < 0.8 * errors["early"], errors

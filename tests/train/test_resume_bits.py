@@ -1,0 +1,128 @@
+"""T1, T2, T6: whatever interrupts a run, it ends with the same bits."""
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from depthlight.train import checkpoint
+from depthlight.train.config import TrainConfig
+from depthlight.train.log import METRICS, read_rows
+from depthlight.train.loop import CHECKPOINTS, Run
+from depthlight.train.release import MODEL_FILE
+
+Tiny = Callable[..., TrainConfig]
+Start = Callable[[TrainConfig, Path], subprocess.Popen[bytes]]
+
+
+def outcome(folder: Path) -> tuple[bytes, list[dict[str, str]]]:
+    """What must not differ: the final state's weights, optimizer and average, and every step's numbers."""
+    state = checkpoint.load_latest(folder / CHECKPOINTS)
+    assert state is not None
+    flat = [t.numpy().tobytes() for part in ("net", "ema") for t in state[part].values() if hasattr(t, "numpy")]
+    moments = [t.numpy().tobytes() for entry in state["optimizer"]["state"].values() for t in entry.values()]
+    return b"".join(flat + moments), read_rows(folder / METRICS)
+
+
+def wait_for_step(process: subprocess.Popen[bytes], folder: Path, step: int) -> None:
+    """Until a checkpoint of at least that step is there, or the process is gone."""
+    while process.poll() is None:
+        steps = [int(p.stem[5:]) for p in (folder / CHECKPOINTS).glob("step-*.json")]
+        if steps and max(steps) >= step:
+            return
+        time.sleep(0.005)
+
+
+def newest(folder: Path) -> int:
+    return max((int(p.stem[5:]) for p in (folder / CHECKPOINTS).glob("step-*.json")), default=0)
+
+
+def killed_and_resumed(config: TrainConfig, folder: Path, start: Start, kills: int) -> None:
+    rng = random.Random(0)
+    for _ in range(kills):
+        process = start(config, folder)
+        wait_for_step(process, folder, newest(folder) + 1)
+        time.sleep(rng.uniform(0, 0.15))
+        process.kill()
+        process.communicate()
+        assert checkpoint.load_latest(folder / CHECKPOINTS) is not None
+    assert start(config, folder).wait() == 0
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_ends_with_the_same_bits(
+    kills: int, tiny: Tiny, start_process: Start, tmp_path: Path
+) -> None:
+    # a checkpoint after every step, so that many of the kills fall into a save
+    config = tiny(
+        checkpoint_minutes=0.0, schedule={"lr": 1e-3, "warmup": 4, "samples": 20 * kills, "decay_at": 15 * kills}
+    )
+    Run(config, tmp_path / "unbroken", quiet=True).run()
+    killed_and_resumed(config, tmp_path / "killed", start_process, kills)
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves(number: int, tiny: Tiny, start_process: Start, tmp_path: Path) -> None:
+    config = tiny(checkpoint_minutes=0.0, schedule={"lr": 1e-3, "samples": 4000})
+    process = start_process(config, tmp_path)
+    wait_for_step(process, tmp_path, 2)
+    process.send_signal(number)
+    assert process.wait(timeout=10) == 128 + number
+    rows = read_rows(tmp_path / METRICS)
+    assert int(rows[-1]["step"]) == newest(tmp_path), "the last step was not saved"
+    assert (tmp_path / MODEL_FILE).is_file()
+
+
+def test_a_stop_in_mid_run_changes_no_bits(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny(workers=1)
+    Run(config, tmp_path / "unbroken", quiet=True).run()
+    run = Run(config, tmp_path / "stopped", quiet=True)
+    real = Run._advance
+
+    def stop_at_three(self: Run, *args: object) -> None:
+        real(self, *args)  # type: ignore[arg-type]
+        if self.progress.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_advance", stop_at_three)
+        assert run.run() == 143
+    assert run.progress.step == 4, "the flag is honoured at the next step"
+    assert Run(config, tmp_path / "stopped", quiet=True).run() == 0
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "unbroken")
+
+
+def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
+    script = (
+        "import signal\n"
+        "from depthlight.train.signals import StopFlag\n"
+        "with StopFlag() as stop:\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    assert stop.requested == signal.SIGTERM\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    raise SystemExit(0)\n"
+    )
+    import sys
+
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 143
+
+
+def test_same_seed_same_bits_whatever_the_workers(tiny: Tiny, tmp_path: Path) -> None:
+    for workers in (0, 2):
+        Run(tiny(workers=workers), tmp_path / str(workers), quiet=True).run()
+    Run(tiny(seed=1), tmp_path / "other", quiet=True).run()
+    assert outcome(tmp_path / "0") == outcome(tmp_path / "2")
+    assert outcome(tmp_path / "0") != outcome(tmp_path / "other")
+
+
+def test_a_run_can_be_extended_without_a_seam(tiny: Tiny, tmp_path: Path) -> None:
+    Run(tiny(), tmp_path / "long", quiet=True).run()
+    short = {"lr": 1e-3, "warmup": 4, "samples": 6}
+    Run(tiny(schedule=short), tmp_path / "extended", quiet=True).run()
+    Run(tiny(), tmp_path / "extended", quiet=True).run()
+    assert outcome(tmp_path / "extended") == outcome(tmp_path / "long")

@@ -1,0 +1,173 @@
+"""What a run writes, evaluates, refuses; T7."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import depthlight
+from depthlight.cli import main
+from depthlight.core.errors import ConfigError, DepthlightError, InputError
+from depthlight.data.scenes import SceneFolder
+from depthlight.io.images import read_image
+from depthlight.train import command, evaluation
+from depthlight.train.config import TrainConfig
+from depthlight.train.log import METRICS, append_row, read_rows
+from depthlight.train.loop import CHECKPOINTS, CONFIG_FILE, Run
+from depthlight.train.machine import convolution_layout
+from depthlight.train.release import MODEL_FILE
+from depthlight.train.start import make_start
+
+Tiny = Callable[..., TrainConfig]
+
+
+def test_the_model_of_a_run_loads_and_says_where_it_comes_from(tiny: Tiny, tmp_path: Path, pool: Path) -> None:
+    first = Run(tiny(), tmp_path / "first", recipe="tiny", quiet=True)
+    assert first.run() == 0
+    again = tiny(start=str(tmp_path / "first" / MODEL_FILE), seed=7, network_config={})
+    Run(again, tmp_path / "second", recipe="more", quiet=True).run()
+    model = depthlight.load(str(tmp_path / "second" / MODEL_FILE))
+    assert model.name == "light.second"
+    scene = SceneFolder(pool)[0]
+    assert model.predict(scene.left_HW3, scene.right_HW3, max_disp=32).disparity.shape == (64, 128)
+    start = make_start(tiny(start=str(tmp_path / "second" / MODEL_FILE)))
+    assert [entry["recipe"] for entry in start.lineage] == ["tiny", "more"]
+    assert [entry["samples"] for entry in start.lineage] == [12, 12]
+    assert start.lineage[0]["start_sha256"] == "" and len(start.lineage[1]["start_sha256"]) == 64
+    assert start.net.max_disp == 32
+
+
+def test_the_shipped_weights_are_the_averaged_ones(tiny: Tiny, tmp_path: Path) -> None:
+    run = Run(tiny(), tmp_path, quiet=True)
+    run.run()
+    shipped = make_start(tiny(start=str(tmp_path / MODEL_FILE))).net.state_dict()
+    assert run.ema is not None
+    for name, value in run.ema.values.items():
+        assert torch.equal(shipped[name], value)
+    assert any(not torch.equal(shipped[name], value) for name, value in run.net.state_dict().items())
+
+
+def test_it_evaluates_itself_into_a_table(tiny: Tiny, tmp_path: Path, pool: Path) -> None:
+    names = tmp_path / "list.txt"
+    names.write_text("plane-1\nplane-4\n")
+    config = tiny(evaluate={"folder": str(pool), "list": str(names), "minutes": 0.0})
+    Run(config, tmp_path / "run", quiet=True).run()
+    rows = read_rows(tmp_path / "run" / evaluation.TABLE)
+    assert [row["samples"] for row in rows] == ["2", "4", "6", "8", "10", "12", "12"]
+    assert {"core_hours", "lr", "epe", "bad1", "bad2", "bad3", "d1", "plane_epe"} <= set(rows[0])
+    assert rows[-1] == rows[-2] and float(rows[0]["epe"]) != float(rows[-1]["epe"])
+    for picture in ("loss.png", "evaluation.png", "samples/plane-1.png", "samples/plane-4.png"):
+        assert read_image(tmp_path / "run" / picture).std() > 10, picture
+    assert (tmp_path / "run" / evaluation.TABLE).with_suffix(".md").read_text().count("\n") == 2 + len(rows)
+
+
+def test_every_step_has_a_row(tiny: Tiny, tmp_path: Path) -> None:
+    Run(tiny(log_every=1), tmp_path, quiet=True).run()
+    rows = read_rows(tmp_path / METRICS)
+    assert [int(row["step"]) for row in rows] == list(range(1, 7))
+    terms = ("full", "coarse", "bins")
+    assert all(float(row["loss"]) == pytest.approx(sum(float(row[t]) for t in terms)) for row in rows)
+
+
+def test_a_table_may_grow_columns_and_lose_a_torn_line(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    append_row(table, {"a": 1})
+    append_row(table, {"a": 2, "b": 3})
+    with table.open("a") as stream:
+        stream.write("4,5")
+    assert read_rows(table) == [{"a": "1", "b": ""}, {"a": "2", "b": "3"}]
+
+
+@pytest.fixture
+def holed(pool: Path, tmp_path: Path) -> Path:
+    """The pool with two scenes that cannot be read."""
+    root = tmp_path / "holed"
+    shutil.copytree(pool, root)
+    (root / "plane-2" / "left.png").write_bytes(b"no image")
+    damaged = root / "plane-5" / "disp.png"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    return root
+
+
+def test_bad_samples_are_told_and_counted(
+    tiny: Tiny, tmp_path: Path, holed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(tiny(data=[{"path": str(holed)}], schedule={"samples": 16}), tmp_path / "run")
+    assert run.run() == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bad sample")]
+    assert len(told) == run.progress.bad == 4  # two epochs
+    assert sum("plane-2" in line for line in told) == sum("plane-5" in line for line in told) == 2
+
+
+def test_bad_samples_stop_a_strict_run_and_too_many_any(tiny: Tiny, tmp_path: Path, holed: Path) -> None:
+    data = [{"path": str(holed)}]
+    with pytest.raises(InputError, match=r"plane-[25]"):
+        Run(tiny(data=data, bad_samples="stop"), tmp_path / "strict", quiet=True).run()
+    with pytest.raises(DepthlightError, match="max_bad_samples = 1"):
+        Run(tiny(data=data, max_bad_samples=1), tmp_path / "few", quiet=True).run()
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tiny: Tiny, tmp_path: Path, pool: Path) -> None:
+    out = tmp_path / "run"
+    settings = ["crop=[64,96]", "network_config.max_disp=96", "schedule.samples=4", "workers=0", "batch=2", "threads=1"]
+    assert command.start("cpu", [str(pool)], settings, out, quiet=True) == 0
+    with pytest.raises(InputError, match="--resume"):
+        command.start("cpu", [str(pool)], settings, out, quiet=True)
+    assert command.start(None, [], ["schedule.samples=6"], out, resume=True, quiet=True) == 0
+    assert json.loads((out / CONFIG_FILE).read_text())["config"]["schedule"]["samples"] == 6
+    assert (out / CHECKPOINTS / "step-000000003.json").is_file()
+
+
+def test_wrong_starts_end_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one of"):
+        command.start(None, [], [], tmp_path)
+    with pytest.raises(InputError, match="no run that could be resumed"):
+        command.start(None, [], [], tmp_path / "none", resume=True)
+    with pytest.raises(InputError, match="no data"):
+        command.start("cpu", [], [], tmp_path / "empty", quiet=True)
+
+
+def test_a_range_that_bf16_kernels_get_wrong_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="amp = 'fp32'"):
+        Run(tiny(amp="bf16"), tmp_path, quiet=True)
+    Run(tiny(amp="bf16", network_config={"max_disp": 96}), tmp_path, quiet=True)
+
+
+def test_each_convolution_gets_the_layout_of_its_rank() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3), torch.nn.Conv3d(4, 8, 3), torch.nn.ConvTranspose3d(4, 8, 2))
+    convolution_layout(net)
+    assert net[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert net[1].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert net[2].weight.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_the_command_line_shows_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["train", "cpu", "--data", "pool", "--set", "batch=8", "--show"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["batch"] == 8 and shown["data"][0]["path"] == "pool"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train"], ["train", "cpuu"], ["train", "cpu", "--set", "lr=1"], ["train", "--resume"]]
+)
+def test_the_command_line_refuses_in_one_line(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main.run(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("depthlight: ") and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_evaluation_without_a_single_good_scene_is_told(tiny: Tiny, tmp_path: Path, pool: Path) -> None:
+    broken = tmp_path / "scenes"
+    shutil.copytree(pool / "plane-0", broken / "one")
+    (broken / "one" / "disp.png").write_bytes(b"no map")
+    config = tiny(evaluate={"folder": str(broken)})
+    with pytest.raises(InputError, match=r"none of the 1 evaluation scenes.*disp\.png"):
+        Run(config, tmp_path / "run", quiet=True).run()
+    assert list((tmp_path / "run" / CHECKPOINTS).glob("step-*.json")), "the work done is saved"

@@ -1,0 +1,157 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from depthlight.core.errors import DepthlightError, FileFormatError, InputError
+from depthlight.data.samples import StereoSample
+from depthlight.data.scenes import SceneFolder
+from depthlight.infer.prediction import ModelIdentity, StereoPrediction
+from depthlight.io.disparity_files import read_disparity, write_disparity
+from depthlight.train import stage3
+from depthlight.train.config import TeacherConfig, TrainConfig
+from depthlight.train.distributed import Ranks
+from depthlight.train.signals import StopRequestedError
+
+Tiny = Callable[..., TrainConfig]
+PLAIN = TeacherConfig(ensemble=False, left_right=False, edges=False, spread_px=0.0)
+
+
+class Answer:
+    """A model that answers one disparity per px of width, times ``factor``."""
+
+    def __init__(self, factor: float, max_disp: int = 192) -> None:
+        self.name, self.factor, self.max_disp = "answer", factor, max_disp
+
+    def predict(self, left: Any, right: Any, *, max_disp: int | None = None) -> StereoPrediction:
+        height, width = left.shape[:2]
+        disparity = np.full((height, width), self.factor * width, np.float32)
+        flat = np.ones_like(disparity)
+        identity = ModelIdentity("answer", None, "", "", "")
+        return StereoPrediction(disparity, flat, flat > 0, 0.0, identity, self.max_disp, 0.0, None)
+
+
+def teacher(monkeypatch: pytest.MonkeyPatch, config: TeacherConfig, *factors: float) -> stage3.Teacher:
+    models = iter([Answer(factor) for factor in factors])
+    monkeypatch.setattr(stage3, "load", lambda name, backend: next(models))
+    names = tuple(f"m{i}" for i in range(len(factors)))
+    return stage3.Teacher(TeacherConfig(**{**vars(config), "models": names}), start="")
+
+
+@pytest.fixture
+def sample(pool: Path) -> StereoSample:
+    return SceneFolder(pool)[0]  # 64×128
+
+
+def test_models_are_averaged(monkeypatch: pytest.MonkeyPatch, sample: StereoSample) -> None:
+    disparity, trusted = teacher(monkeypatch, PLAIN, 0.1, 0.2).label(sample)
+    np.testing.assert_allclose(disparity, 0.15 * 128, rtol=1e-6)
+    assert trusted.all()
+
+
+def test_all_variants_come_back_at_the_pairs_own_scale(monkeypatch: pytest.MonkeyPatch, sample: StereoSample) -> None:
+    config = TeacherConfig(left_right=False, edges=False)
+    disparity, trusted = teacher(monkeypatch, config, 0.1).label(sample)
+    np.testing.assert_allclose(disparity, 12.8, rtol=1e-4)
+    assert trusted.all()
+
+
+def test_the_enlarged_pass_has_no_say_beyond_its_reach(monkeypatch: pytest.MonkeyPatch, sample: StereoSample) -> None:
+    made = teacher(monkeypatch, TeacherConfig(left_right=False, edges=False), 1.0)  # 128 px, 192 when enlarged
+    monkeypatch.setattr(stage3, "enlarged", lambda *_: np.full((64, 128), 7, np.float32))
+    disparity, trusted = made.label(sample)
+    np.testing.assert_allclose(disparity, 128)
+    assert trusted.all()
+
+
+def test_where_passes_disagree_nothing_is_learned(monkeypatch: pytest.MonkeyPatch, sample: StereoSample) -> None:
+    made = teacher(monkeypatch, TeacherConfig(left_right=False, edges=False), 0.1)
+    odd = np.full((64, 128), 12.8, np.float32)
+    odd[:, :40] += 10
+    monkeypatch.setattr(stage3, "upside_down", lambda *_: odd)
+    _, trusted = made.label(sample)
+    assert not trusted[:, :40].any() and trusted[:, 40:].all()
+
+
+def test_matches_outside_the_right_view_are_left_out(monkeypatch: pytest.MonkeyPatch, sample: StereoSample) -> None:
+    config = TeacherConfig(ensemble=False, edges=False)
+    _, trusted = teacher(monkeypatch, config, 0.1).label(sample)
+    assert not trusted[:, :12].any() and trusted[:, 13:].all()
+
+
+def test_sky_is_far_and_trusted(monkeypatch: pytest.MonkeyPatch, sample: StereoSample, tmp_path: Path) -> None:
+    sky = np.zeros((64, 128), np.uint8)
+    sky[:20] = 255
+    cv2.imwrite(str(tmp_path / "plane-0.png"), sky)
+    config = TeacherConfig(ensemble=False, edges=False, sky=str(tmp_path))
+    disparity, trusted = teacher(monkeypatch, config, 0.1).label(sample)
+    assert (disparity[:20] == 0).all() and trusted[:20].all()
+    write_disparity(tmp_path / "label.png", disparity, valid_HW=trusted, sidecar=False)
+    kept = read_disparity(tmp_path / "label.png")
+    assert kept.valid_HW[:20].all() and kept.disparity_HW[:20].max() < 0.01
+    cv2.imwrite(str(tmp_path / "plane-0.png"), sky[:10])
+    with pytest.raises(FileFormatError, match=r"plane-0\.png"):
+        teacher(monkeypatch, config, 0.1).label(sample)
+
+
+def test_labels_are_made_once_and_taken_up_after_a_stop(
+    monkeypatch: pytest.MonkeyPatch, tiny: Tiny, pool: Path, tmp_path: Path
+) -> None:
+    pairs = SceneFolder(pool, need_truth=False)
+    said: list[str] = []
+    calls = iter(range(100))
+
+    def stop_at_third() -> None:
+        if next(calls) == 3:
+            raise StopRequestedError
+
+    with pytest.raises(StopRequestedError):
+        stage3.make_labels([pairs], teacher(monkeypatch, PLAIN, 0.1), tmp_path, said.append, stop_at_third)
+    assert len(said) == 3
+    stage3.make_labels([pairs], teacher(monkeypatch, PLAIN, 0.2), tmp_path, said.append, lambda: None)
+    assert len(said) == 8
+    labelled = stage3.Labelled(pairs, tmp_path)
+    kept = [float(np.asarray(labelled[i].disparity_HW).mean()) for i in range(8)]
+    assert kept == pytest.approx([12.8] * 3 + [25.6] * 5, abs=0.01)
+
+
+def test_only_pairs_get_labels_and_a_given_folder_is_used(tiny: Tiny, pool: Path, tmp_path: Path) -> None:
+    for scene in SceneFolder(pool)._names:
+        write_disparity(tmp_path / pool.name / f"{scene}.png", np.full((64, 128), 3, np.float32), sidecar=False)
+    data = [{"path": str(pool)}, {"path": str(pool), "kind": "pairs"}]
+    config = tiny(stage=3, data=data, teacher={"labels": str(tmp_path)})
+    labelled, pairs = SceneFolder(pool), SceneFolder(pool, need_truth=False)
+    out = stage3.with_labels([labelled, pairs], config, tmp_path / "run", Ranks(), print, lambda: None)
+    assert out[0] is labelled
+    assert (np.asarray(out[1][0].disparity_HW) == 3).all()
+    with pytest.raises(InputError, match="unlabelled pairs"):
+        stage3.with_labels([labelled], tiny(stage=3), tmp_path, Ranks(), print, lambda: None)
+
+
+def test_a_missing_or_foreign_label_is_a_bad_sample(pool: Path, tmp_path: Path) -> None:
+    pairs = stage3.Labelled(SceneFolder(pool, need_truth=False), tmp_path)
+    with pytest.raises(DepthlightError, match=r"plane-0\.png"):
+        pairs[0]
+    write_disparity(tmp_path / pool.name / "plane-0.png", np.ones((8, 8), np.float32), sidecar=False)
+    with pytest.raises(FileFormatError, match="shape"):
+        pairs[0]
+
+
+def test_odd_names_get_files_of_their_own(tmp_path: Path) -> None:
+    class Odd:
+        name = "odd"
+
+        def sample_name(self, index: int) -> str:
+            return ["a/b", "a_b", "a?b", "x" * 300][index]
+
+    paths = {stage3.label_path(tmp_path, Odd(), i) for i in range(4)}  # type: ignore[arg-type]
+    assert len(paths) == 4
+    assert all(path.parent == tmp_path / "odd" and len(path.name) < 120 for path in paths)
+
+
+def test_a_teacher_must_be_named() -> None:
+    with pytest.raises(InputError, match="no teacher"):
+        stage3.Teacher(TeacherConfig(), start="")
