@@ -171,3 +171,21 @@ def test_an_evaluation_without_a_single_good_scene_is_told(tiny: Tiny, tmp_path:
     with pytest.raises(InputError, match=r"none of the 1 evaluation scenes.*disp\.png"):
         Run(config, tmp_path / "run", quiet=True).run()
     assert list((tmp_path / "run" / CHECKPOINTS).glob("step-*.json")), "the work done is saved"
+
+
+def test_precision_is_settled_when_a_run_begins(tiny, tmp_path, monkeypatch):
+    from depthlight.train import machine
+
+    seconds = {torch.float32: 1.0, torch.bfloat16: 2.0}
+    monkeypatch.setattr(machine, "_convolution_seconds", seconds.get)
+    assert machine.resolve_precision("auto", "cpu") == "fp32"
+    assert machine.resolve_precision("bf16", "cpu") == "bf16"
+    assert Run(tiny(amp="auto"), tmp_path, quiet=True).config.amp == "fp32"
+    seconds[torch.bfloat16] = 0.5
+    assert machine.resolve_precision("auto", "cpu") == "bf16"
+
+
+def test_precision_is_measured_on_this_machine():
+    from depthlight.train import machine
+
+    assert machine.resolve_precision("auto", "cpu") in ("bf16", "fp32")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.extras import require
-from .common import QuietFlag
+from .common import JsonFlag, QuietFlag
 
 
 def train(
@@ -27,6 +27,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
     ranks: Annotated[int, typer.Option("--ranks", min=1, help="Processes of this machine that train as one.")] = 1,
     show: Annotated[bool, typer.Option("--show", help="Print the configuration and leave.")] = False,
+    as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> int:
     """Train, fine-tune or adapt a network. A run can be killed at any time and resumed to the same bits.
@@ -36,4 +37,6 @@ def train(
     require("torch", extra="train", purpose="training runs on it")
     from ..train.command import start
 
-    return start(recipe, data or [], settings or [], out, resume=resume, ranks=ranks, show=show, quiet=quiet)
+    return start(
+        recipe, data or [], settings or [], out, resume=resume, ranks=ranks, show=show, as_json=as_json, quiet=quiet
+    )

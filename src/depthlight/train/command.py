@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..core.config import to_dict
 from ..core.errors import InputError
+from ..nets.checkpoints import read_metadata
+from . import machine
 from .config import TrainConfig, load_config, recipes
 from .distributed import join, launch, leave
 from .loop import CHECKPOINTS, CONFIG_FILE, Run, read_config, write_config
+from .release import MODEL_FILE
 
 
 def start(
@@ -23,6 +28,7 @@ def start(
     resume: bool = False,
     ranks: int = 1,
     show: bool = False,
+    as_json: bool = False,
     quiet: bool = False,
 ) -> int:
     """Start or resume a run; returns the exit status.
@@ -36,9 +42,22 @@ def start(
         return 0
     if int(os.environ.get("RANK", "0")) == 0:
         write_config(config, folder, name)
+    quiet = quiet or as_json
     if ranks > 1:
-        return launch(["depthlight.train", str(folder), *(["--quiet"] if quiet else [])], ranks, threads=config.threads)
-    return run_folder(config, folder, name, quiet=quiet)
+        words = ["depthlight.train", str(folder), *(["--quiet"] if quiet else [])]
+        status = launch(words, ranks, threads=config.threads)
+    else:
+        status = run_folder(config, folder, name, quiet=quiet)
+    if as_json:
+        print(json.dumps(_facts(folder, status), indent=2))
+    return status
+
+
+def _facts(folder: Path, status: int) -> dict[str, Any]:
+    """What a run leaves, for machines."""
+    model = folder / MODEL_FILE
+    lineage = json.loads(read_metadata(model).get("lineage", "[]")) if model.is_file() else []
+    return {"folder": str(folder), "status": status, "model": str(model) if lineage else None, "lineage": lineage}
 
 
 def run_folder(config: TrainConfig, folder: Path, recipe: str, *, quiet: bool = False) -> int:
@@ -66,4 +85,5 @@ def _resolve(
         raise InputError(
             f"{folder} already holds a run", hint="Add --resume to go on with it, or name another folder with -o"
         )
-    return load_config(recipe, data=data, settings=settings), name, folder
+    config = load_config(recipe, data=data, settings=settings)
+    return replace(config, amp=machine.resolve_precision(config.amp, config.device)), name, folder

@@ -17,6 +17,7 @@ from ..core.errors import ConfigError, FileFormatError, InputError, UnknownNameE
 from ..core.registry import NETWORK_FAMILIES
 from ..data.augment import AugmentConfig
 from ..nets.losses import LossConfig
+from .machine import Precision
 from .schedule import ScheduleConfig
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -94,7 +95,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip: float = 1.0  # of the gradient's norm, 0 = off
     ema: float = 0.999
-    amp: Literal["bf16", "fp32"] = "bf16"
+    amp: Precision = "auto"  # auto: what this machine does faster
     freeze_bn: bool = False
     seed: int = 0
     device: str = "auto"

@@ -63,6 +63,7 @@ class Run:
             raise ConfigError(f"batch {config.batch} over {self.ranks.world} ranks", expected="a multiple")
         keep_freed_memory()
         machine.set_threads(config.threads)
+        config = replace(config, amp=machine.resolve_precision(config.amp, config.device))
         self.config, self.folder, self.recipe = config, folder, recipe
         self.device = machine.pick_device(config.device, self.ranks.local_rank)
         self.progress, self.schedule = Progress(), config.schedule
