@@ -2,8 +2,8 @@
 
 Usage: python tools/figures.py SECTION [options]      (see SECTION --help)
 
-    accuracy     --data DIR --list FILE     public28: the bundled models and SGBM            about 5 minutes
-    speed        [--rounds N --runs N]      384×1248, two threads; wants a quiet machine     about 8 minutes
+    accuracy     --data DIR --list FILE     public28: the bundled models and SGBM            about 3 minutes
+    speed        [--rounds N --runs N]      384×1248, two threads; wants a quiet machine     about 10 minutes
     footprint    [--tests-seconds S | --run-tests]   installed size, start, tests, lines     about 2 minutes
     invariances  [--pairs N]                X1–X8 of the bundled default                     about 3 minutes
     pictures                                docs/pictures                                    under a minute

@@ -28,7 +28,7 @@ TOLERANCES = MappingProxyType(
         "flip.lr_share": 0.95,
         "shift.mean": 0.1,  # X6
         "scale.epe_rise": 0.05,  # X8, relative
-        # the same as measured with light.prototype on tests/eval/frozen_pairs, and a fifth more (X5's share: 0.02 less):
+        # measured with light.prototype on tests/eval/frozen_pairs, and a fifth more (the share of X5: 0.02 less):
         # what no change may make worse; tighten them with better weights
         "x3.padding.mean": 0.018,
         "x3.padding.p99": 0.145,

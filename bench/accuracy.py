@@ -1,0 +1,97 @@
+"""Section ``accuracy``: every bundled model and SGBM on public28."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench.report import in_words, machine, number, short_hash, table, write_section
+
+from depthlight.core.errors import CheckFailedError
+from depthlight.core.registry import CLASSICAL, bundled
+from depthlight.data.scenes import SceneFolder, read_list
+from depthlight.eval.confidence import relative_drop
+from depthlight.eval.protocol import get_protocol
+from depthlight.eval.runner import evaluate
+from depthlight.infer.load import load
+
+COLUMNS = {
+    "epe": "EPE",
+    "bad1": "bad1",
+    "bad2": "bad2",
+    "bad3": "bad3",
+    "d1": "D1",
+    "density": "density",
+    "ause": "AUSE",
+    "bad2_kept80": "bad2 of the surest 80 %",
+    "bad2_drop80": "drop %",
+}
+SUBSETS = {"KITTI (kitti12, kitti15)": ("kitti12", "kitti15"), "Middlebury 2003–2006": ("midd03", "midd05", "midd06")}
+Figures = Mapping[str, float | None]
+
+
+def run(data: Path, names: Path) -> None:
+    """Measure and write the section.
+
+    Raises:
+        CheckFailedError: a scene could not be measured.
+    """
+    facts = machine("onnxruntime", "opencv-python-headless", "numpy")
+    dataset = SceneFolder(data, read_list(names))
+    results = {model: _measure(model, dataset) for model in (*bundled(), *CLASSICAL)}
+    write_section("accuracy", _text(results, facts), {"machine": facts, "results": results})
+
+
+def _measure(model: str, dataset: SceneFolder) -> dict[str, Any]:
+    print(f"accuracy: {model}", flush=True)
+    result = evaluate(load(model), dataset, get_protocol("public28"))
+    if result.failures:
+        raise CheckFailedError(f"{model} failed on {', '.join(failure.name for failure in result.failures)}")
+    figures = result.to_dict()
+    scenes = [scene["all"] | {"source": result.group_of(name)} for name, scene in figures["scenes"].items()]
+    figures["subsets"] = {label: _mean(s for s in scenes if s["source"] in names) for label, names in SUBSETS.items()}
+    for scene in figures["scenes"].values():
+        del scene["seconds"]  # an accuracy run is no timing
+    return figures
+
+
+def _mean(scenes: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Mean over scenes, as ``groups`` of the result has it."""
+    chosen = list(scenes)
+    if not chosen:
+        return {"n": 0}
+    mean: dict[str, float | None] = {
+        key: float(np.mean([scene[key] for scene in chosen])) for key in COLUMNS if key != "bad2_drop80"
+    }
+    return {**mean, "bad2_drop80": relative_drop(mean["bad2"] or 0.0, mean["bad2_kept80"] or 0.0), "n": len(chosen)}
+
+
+def _text(results: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
+    first = next(iter(results.values()))
+    protocol = first["protocol"]
+    rules = f"Protocol `{protocol['name']}`: {protocol['description']}; {first['counts']['scenes']} scenes."
+    parts = [rules, in_words(facts) + ".", "### Mean over all scenes", _table("model", _models(results))]
+    for label in SUBSETS:
+        count = first["subsets"][label]["n"]
+        rows = {model: result["subsets"][label] for model, result in results.items()}
+        parts += [f"### {label}: mean over {count} scenes", _table("model", rows)]
+    for model, result in results.items():
+        rows = {f"{source} ({figures['n']})": figures for source, figures in result["groups"].items()}
+        title = f"### {model} by source"
+        weights = f"Weights {short_hash(result['weights_sha256'])}, backend {result['backend']}, {result['precision']}."
+        parts += [title, weights, _table("source (scenes)", rows | {"mean": result["mean"]})]
+    return "\n\n".join(parts)
+
+
+def _models(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Figures]:
+    return {f"{model} {short_hash(result['weights_sha256'])}": result["mean"] for model, result in results.items()}
+
+
+def _table(first: str, rows: Mapping[str, Figures]) -> str:
+    digits = {"epe": 2, "ause": 3}
+    return table(
+        [first, *COLUMNS.values()],
+        [[name, *(number(f.get(key), digits.get(key, 1)) for key in COLUMNS)] for name, f in rows.items()],
+    )
