@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# The main run, as it has been run: grow the pool, train on it, from the repository's root with runs outside of it.
+#   tools/main_run.sh pool FACTOR     grow the pool to FACTOR times (1500 layered, 600 meshes, 600 photo warps, 500 rooms)
+#   tools/main_run.sh train [...]     start or resume ../runs/main; further arguments go to `depthlight train`
+# TEXTURES and MESHES name the folders of photos and OBJ models, SCENES and LIST the evaluation scenes. Both commands
+# give way to everything else on the machine, and go on where they were stopped.
+set -euo pipefail
+runs=${RUNS:-../runs}
+textures=${TEXTURES:-../shared/textures}
+meshes=${MESHES:-../assets/sweethome3d}
+scenes=${SCENES:-../shared/data/stereo}
+list=${LIST:-../shared/data/public28.txt}
+polite=(chrt --idle 0 nice -n 19)
+export OMP_NUM_THREADS=1
+
+pool() {
+  local family=$1 seed=$2 count=$3
+  shift 3
+  "${polite[@]}" depthlight synth "$runs/pool/$family" --count "$count" --seed "$seed" --families "$family=1" \
+    --textures "$textures" "$@" --camera off --format jpg --jobs "${JOBS:-1}"
+}
+
+case ${1:-} in
+pool)
+  factor=${2:?how many times}
+  pool meshes 13 $((600 * factor)) --meshes "$meshes"
+  pool rooms 14 $((500 * factor)) --meshes "$meshes"
+  pool photowarp 12 $((600 * factor))
+  pool layered 11 $((1500 * factor))
+  ;;
+train)
+  shift
+  start=(--resume)
+  [ -f "$runs/main/config.json" ] || start=(cpu)
+  exec "${polite[@]}" depthlight train "${start[@]}" -o "$runs/main" --ranks "${RANKS:-2}" \
+    --set "data=[{kind='scenes',path='$runs/pool/layered',weight=0.40},{kind='scenes',path='$runs/pool/meshes',weight=0.25},{kind='scenes',path='$runs/pool/photowarp',weight=0.20},{kind='scenes',path='$runs/pool/rooms',weight=0.15}]" \
+    --set "evaluate.folder='$scenes'" --set "evaluate.list='$list'" "$@"
+  ;;
+*)
+  sed -n '2,7p' "$0"
+  exit 2
+  ;;
+esac
