@@ -136,8 +136,8 @@ def test_adaptive_target_has_a_mode_for_each_surface() -> None:
     mask = torch.ones_like(truth, dtype=torch.bool)
     target = adaptive_target(truth, mask, 12, 0.8)
     torch.testing.assert_close(target.sum(1), torch.ones(1, 4, 8))
-    edge, inside = target[0, :, 1, 4], target[0, :, 1, 0]  # pixel 16: the far surface fills 4 of 9 columns
-    assert edge.argmax() == 10 and edge[2] > 4 * edge[6] > 0 and edge[2] > 0.04
+    edge, inside = target[0, :, 1, 4], target[0, :, 1, 0]  # pixel 17: the far surface fills 3 of 9 columns
+    assert edge.argmax() == 10 and edge[2] > 4 * edge[6] > 0 and edge[2] > 0.03
     assert inside[10] < 0.001
     linear = laplace_target(torch.full((1, 1, 1), 2.0), 12, 0.8)[0, :, 0, 0]
     torch.testing.assert_close(inside, linear)

@@ -42,10 +42,11 @@ class AugmentConfig:
     noise: float = 0.5
     noise_levels: float = 6.0
     blur: float = 0.2
+    jpeg: float = 0.15  # lossy compression, of another quality in each view
     erase: float = 0.4  # rectangles of the right view painted over
 
     def __post_init__(self) -> None:
-        for name in ("vertical_flip", "mirrored_swap", "shift", "vertical_jitter", "gray", "noise", "blur", "erase"):
+        for name in ("vertical_flip", "mirrored_swap", "shift", "vertical_jitter", "gray", "noise", "blur", "jpeg", "erase"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"augment.{name} is {getattr(self, name)}", expected="a probability from 0 to 1")
         if not 0 < self.scale[0] <= self.scale[1]:
@@ -66,6 +67,7 @@ class AugmentConfig:
             gray=0.0,
             noise=0.0,
             blur=0.0,
+            jpeg=0.0,
             erase=0.0,
         )
 
@@ -218,14 +220,12 @@ def _random_look(rng: np.random.Generator, strength: float, base: _Look | None =
 
 
 def photometric(left: Image, right: Image, config: AugmentConfig, rng: np.random.Generator) -> tuple[Image, Image]:
-    """Tone curves, gray, blur and noise. With ``asymmetric`` the right view differs in about seven cases of ten."""
+    """Tone curves, blur, noise, compression and gray. With ``asymmetric`` the right view differs in about seven cases of ten."""
     apart = config.asymmetric and rng.random() < 0.7
     if config.photometric:
         look = _random_look(rng, config.photometric)
         other = _random_look(rng, 0.5 * config.photometric, look) if apart else look
         left, right = cv2.LUT(left, look.table()), cv2.LUT(right, other.table())
-    if rng.random() < config.gray:
-        left, right = _gray(left), _gray(right)
     if rng.random() < config.blur:
         sigma = float(rng.uniform(0.3, 1.5))
         which = int(rng.integers(3)) if apart else 2
@@ -235,6 +235,11 @@ def photometric(left: Image, right: Image, config: AugmentConfig, rng: np.random
         level = config.noise_levels * float(rng.random()) ** 2
         left = _add_noise(left, level, rng)
         right = _add_noise(right, level * float(rng.uniform(0.5, 1.5)) if apart else level, rng)
+    if rng.random() < config.jpeg:
+        quality = int(rng.integers(40, 96))
+        left, right = _compress(left, quality), _compress(right, int(rng.integers(40, 96)) if apart else quality)
+    if rng.random() < config.gray:  # last: a gray camera's noise is gray too
+        left, right = _gray(left), _gray(right)
     return left, right
 
 
@@ -274,6 +279,12 @@ def _colour_matrix(saturation: float, hue: float) -> NDArray[np.float64]:
 def _gray(image: Image) -> Image:
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
+
+
+def _compress(image: Image, quality: int) -> Image:
+    """To JPEG and back."""
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
 
 @functools.cache

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from ..core.errors import ConfigError
 from .stereo.base import StereoTrainOutput
 
-BIN = 4  # px per disparity bin
+BIN = 4  # px per disparity bin, and per side of the cell a bin's column stands for
+CENTRE = 1  # the pixel of a cell that its truth is taken from: bilinear enlargement puts the value at 1.5, so 1 or 2
 
 Target = Literal["linear", "laplace", "adaptive"]
 
@@ -86,7 +87,7 @@ def disparity_terms(
 
 
 def bin_cross_entropy(logits_BDhw: Tensor, truth_BHW: Tensor, mask_BHW: Tensor, config: LossConfig) -> Tensor:
-    """Cross-entropy between the bins' softmax and a target around the truth at every fourth pixel; (B,).
+    """Cross-entropy between the bins' softmax and a target around the truth at the centre of each 4×4 cell; (B,).
 
     Targets: ``linear`` shares between the two neighbouring bins; ``laplace`` is a discretised Laplacian of
     ``width`` bins; ``adaptive`` a mixture of two where the pixel's surroundings hold two surfaces
@@ -94,8 +95,8 @@ def bin_cross_entropy(logits_BDhw: Tensor, truth_BHW: Tensor, mask_BHW: Tensor, 
     """
     bins = logits_BDhw.shape[1]
     log_p = F.log_softmax(logits_BDhw, 1)
-    truth_Bhw = truth_BHW[:, ::BIN, ::BIN] / BIN
-    mask_Bhw = mask_BHW[:, ::BIN, ::BIN] & (truth_Bhw >= 0) & (truth_Bhw <= bins - 1)
+    truth_Bhw = _centres(truth_BHW) / BIN
+    mask_Bhw = _centres(mask_BHW) & (truth_Bhw >= 0) & (truth_Bhw <= bins - 1)
     if config.target == "linear":
         return masked_mean(_linear_cross_entropy(log_p, truth_Bhw), mask_Bhw)
     if config.target == "laplace":
@@ -103,6 +104,11 @@ def bin_cross_entropy(logits_BDhw: Tensor, truth_BHW: Tensor, mask_BHW: Tensor, 
     else:
         target_BDhw = adaptive_target(truth_BHW, mask_BHW, bins, config.width)
     return masked_mean(-(target_BDhw * log_p).sum(1), mask_Bhw)
+
+
+def _centres(map_BHW: Tensor) -> Tensor:
+    """The pixel at the centre of each cell; (B, h, w)."""
+    return map_BHW[:, CENTRE::BIN, CENTRE::BIN]
 
 
 def _linear_cross_entropy(log_p_BDhw: Tensor, truth_Bhw: Tensor) -> Tensor:
@@ -126,13 +132,14 @@ def laplace_target(centre_Bhw: Tensor, bins: int, width: float) -> Tensor:
 def adaptive_target(truth_BHW: Tensor, mask_BHW: Tensor, bins: int, width: float, own: float = 0.8) -> Tensor:
     """Multi-modal target after arXiv 2306.15612, with two surfaces at most; (B, D, h, w).
 
-    The 9×9 px around each fourth pixel are split by whether they lie within one bin of the pixel. The pixel's own
+    The 9×9 px around each cell's centre are split by whether they lie within one bin of the pixel. The pixel's own
     surface weighs ``own`` + (1 - own)·(its share), the rest (1 - own)·(their share), each a Laplacian at its mean.
     """
     dtype = truth_BHW.dtype
-    windows = F.unfold(F.pad(truth_BHW[:, None], (4, 4, 4, 4)), 9, stride=BIN)
-    known = F.unfold(F.pad(mask_BHW[:, None].to(dtype), (4, 4, 4, 4)), 9, stride=BIN)
-    centre = truth_BHW[:, ::BIN, ::BIN]
+    around = (4 - CENTRE, BIN - 3 + CENTRE) * 2  # so that window i is centred on pixel BIN·i + CENTRE
+    windows = F.unfold(F.pad(truth_BHW[:, None], around), 9, stride=BIN)
+    known = F.unfold(F.pad(mask_BHW[:, None].to(dtype), around), 9, stride=BIN)
+    centre = _centres(truth_BHW)
     near = known * ((windows - centre.flatten(1)[:, None]).abs() <= BIN).to(dtype)
     far = known - near
     shape = centre.shape
