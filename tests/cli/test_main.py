@@ -74,8 +74,16 @@ def test_a_fault_of_ours_is_status_70_and_debug_shows_it(capsys, monkeypatch):
     assert status == 70
     assert "ZeroDivisionError" in err
     assert "Traceback" not in err
-    with pytest.raises(ZeroDivisionError):
-        cli.run(["models", "--debug"])
+    status, _, err = call(capsys, "models", "--debug")
+    assert status == 70
+    assert "Traceback" in err
+
+
+def test_debug_keeps_the_status_of_bad_input(capsys):
+    status, _, err = call(capsys, "models", "lihgt", "--debug")
+    assert status == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("depthlight: unknown model")
 
 
 def test_interrupt_is_status_130(capsys, monkeypatch):

@@ -78,3 +78,8 @@ def test_refuses_with_a_clear_line(values, error, says):
 
 def test_whole_numbers_are_good_floats():
     assert from_dict(Inner, {"rate": 1}) == Inner(rate=1.0)
+
+
+def test_numbers_beyond_a_float_are_refused():
+    with pytest.raises(ConfigError, match="rate"):
+        from_dict(Inner, {"rate": 10**400})

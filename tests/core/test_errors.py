@@ -41,3 +41,9 @@ def test_an_import_error_inside_an_extra_is_not_hidden(tmp_path, monkeypatch):
     with pytest.raises(ModuleNotFoundError, match="something_else") as caught:
         require("broken_extra", extra="demo")
     assert not isinstance(caught.value, errors.DepthlightError)
+
+
+def test_a_sentence_ends_once():
+    error = errors.UnknownNameError("protocol", "kiti", ["kitti"])
+    assert str(error).endswith("did you mean 'kitti'?")
+    assert ".." not in str(errors.InputError("no.", expected="yes.", hint="Try."))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from depthlight.core.errors import ConfigError, InputError
+from depthlight.core.tolerances import tolerance
 from depthlight.nets.stereo.base import check_finite, parameter_count
 from depthlight.nets.stereo.light import Light, LightConfig
 
@@ -116,3 +119,15 @@ def test_bundled_weights_find_a_known_shift(make_pair):
     left, right = make_pair(20)
     found = dl.load("light", backend="torch", threads=1).predict(left, right, max_disp=64)
     assert np.abs(found.disparity[:, 32:] - 20).mean() < 0.5
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_prototype_computes_what_the_lab_graph_computed(backend):
+    """The lab exported its own network; ours, with the converted weights, must agree with that graph."""
+    import depthlight as dl
+
+    with np.load(Path(__file__).parent / "golden" / "light.prototype.golden.npz") as golden:
+        left, right = (golden[view].astype(np.float32) for view in ("left", "right"))
+        disparity, confidence = dl.load("light.prototype", backend=backend, threads=1).backend.run(left, right, 192)
+        np.testing.assert_allclose(disparity[0], golden["disparity"], atol=tolerance("light.prototype.onnx"))
+        np.testing.assert_allclose(confidence[0], golden["confidence"], atol=tolerance("light.prototype.onnx"))

@@ -11,7 +11,7 @@ import typer
 from ..core.errors import CheckFailedError
 from ..data.samples import StereoSample
 from ..data.scenes import SceneFolder, read_list
-from ..eval.assertions import check_assertions
+from ..eval.assertions import check_assertions, parse_assertion
 from ..eval.protocol import get_protocol
 from ..eval.result import SceneFailure, SceneResult
 from ..eval.runner import evaluate as run_protocol
@@ -66,6 +66,7 @@ def evaluate(
     Without flags: one forward pass at input size in fp32, range 0-192, all ground-truth pixels, mean over scenes.
     """
     chosen = get_protocol(protocol)
+    assertions = [parse_assertion(check) for check in checks or []]
     dataset = SceneFolder(data, read_list(names) if names else None)
     matcher = load(model, weights=weights, backend=backend, device=device, precision=precision, threads=threads)
     with progress("eval", len(dataset), quiet=quiet) as bar:
@@ -82,19 +83,19 @@ def evaluate(
     on_stdout = json_file == Path("-")
     if on_stdout:
         emit_json(facts)
-    elif json_file:
+    elif not quiet:
+        _table(facts)
+    if json_file and not on_stdout:
         result.to_json(json_file)
     if csv:
         result.to_csv(csv)
-    if not quiet and not on_stdout:
-        _table(facts)
     if result.failures:
         raise CheckFailedError(
             f"{len(result.failures)} of {len(dataset)} scenes failed, first {result.failures[0].name}"
         )
-    if checks:
-        check_assertions(facts, checks)
-        say(f"{len(checks)} assertions hold.", quiet=quiet, as_json=on_stdout)
+    if assertions:
+        check_assertions(facts, assertions)
+        say(f"{len(assertions)} assertions hold.", quiet=quiet, as_json=on_stdout)
 
 
 def _painter(folder: Path) -> Callable[[StereoSample, StereoPrediction], None]:

@@ -5,8 +5,8 @@ Exit status: 0 good; 1 a check did not hold; 2 wrong input; 70 a fault of ours; 
 
 from __future__ import annotations
 
-import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
@@ -49,7 +49,7 @@ def run(args: list[str]) -> int:
         return result if isinstance(result, int) else 0
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exception(error)
         return _report(error, program)
     except KeyboardInterrupt:
         print("depthlight: interrupted", file=sys.stderr)
@@ -109,9 +109,6 @@ def _report(error: Exception, program: str) -> int:
         if message:
             print(f"depthlight: {message} See: {program} --help", file=sys.stderr)
         return status
-    if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     detail = " ".join(f"{type(error).__name__}: {error}".split())
     print(f"depthlight: internal failure ({detail}). Please report it, with the output of --debug.", file=sys.stderr)
     return INTERNAL_FAILURE

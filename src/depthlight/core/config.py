@@ -54,7 +54,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
         if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if missing:
-        raise ConfigError(f"setting {where}{missing[0]} is missing", expected=f"a value of type {hints[missing[0]]}")
+        kind = _name(hints[missing[0]])
+        raise ConfigError(f"setting {where}{missing[0]} is missing", expected=f"a value of type {kind}")
     return cls(**{key: _convert(hints[key], value, f"{where}{key}") for key, value in values.items()})
 
 
@@ -73,11 +74,15 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is typing.Literal:
         if value in typing.get_args(hint):
             return value
-    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+    elif hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e300:
         return float(value)
     elif hint is Any or (type(value) is hint):
         return value
-    raise ConfigError(f"setting {where} is {value!r}", expected=getattr(hint, "__name__", str(hint)))
+    raise ConfigError(f"setting {where} is {value!r}", expected=_name(hint))
+
+
+def _name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
 def _convert_union(hint: Any, value: Any, where: str) -> Any:

@@ -30,13 +30,12 @@ class DepthlightError(Exception):
         self.expected = expected
         self.hint = hint
         self.details = details
-        parts = [what.rstrip(".")]
-        if expected:
-            parts.append(f"expected {expected.rstrip('.')}")
-        message = "; ".join(parts) + "."
-        if hint:
-            message += f" {hint.rstrip('.')}."
-        super().__init__(" ".join(message.split()))
+        first = what if not expected else f"{what.rstrip('.')}; expected {expected}"
+        super().__init__(" ".join(f"{_sentence(first)} {_sentence(hint)}".split()))
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith((".", "?", "!")) else f"{text}."
 
 
 class InputError(DepthlightError):
