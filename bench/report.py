@@ -19,26 +19,28 @@ from depthlight.io.atomic import atomic_write_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 DOC = ROOT / "docs" / "benchmarks.md"
+EXPERIMENTS = ROOT / "docs" / "experiments.md"
+PICTURES = ROOT / "docs" / "pictures"
 RAW = ROOT / "docs" / "benchmarks"
 TOLD_FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "AVX512-BF16"}
 TOLD_FLAGS |= {"amx_tile": "AMX", "asimd": "NEON"}
 DIGITS = 6  # significant, in the JSON
 
 
-def write_section(name: str, body: str, raw: Mapping[str, Any]) -> None:
+def write_section(name: str, body: str, raw: Mapping[str, Any], *, document: Path = DOC) -> None:
     """Put ``body`` between the markers of section ``name`` of the document, and ``raw`` into its JSON.
 
     Raises:
         FileFormatError: the document has no such markers.
     """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    text = DOC.read_text(encoding="utf-8")
+    text = document.read_text(encoding="utf-8")
     head, found, rest = text.partition(begin)
     _, closed, tail = rest.partition(end)
     if not (found and closed):
-        raise FileFormatError(f"{DOC.name} has no section {name!r}", expected=f"{begin} … {end}")
+        raise FileFormatError(f"{document.name} has no section {name!r}", expected=f"{begin} … {end}")
     write_json(name, raw)
-    atomic_write_bytes(DOC, f"{head}{begin}\n{body.strip()}\n{end}{tail}".encode())
+    atomic_write_bytes(document, f"{head}{begin}\n{body.strip()}\n{end}{tail}".encode())
 
 
 def write_json(name: str, raw: Mapping[str, Any]) -> None:

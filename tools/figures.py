@@ -8,6 +8,7 @@ Usage: python tools/figures.py SECTION [options]      (see SECTION --help)
     invariances  [--pairs N]                X1–X8 of the bundled default                     about 3 minutes
     pictures                                docs/pictures                                    under a minute
     all          --data DIR --list FILE     everything above
+    training     --run DIR                  the main run's log and curve in docs/experiments.md
 
 Needs the project installed with its [dev] extra. Tables go between markers in docs/benchmarks.md, numbers into
 docs/benchmarks/<section>.json.
@@ -44,6 +45,10 @@ def run(section: str, options: argparse.Namespace) -> None:
         from bench import invariances
 
         invariances.run(options.pairs)
+    elif section == "training":
+        from bench import training
+
+        training.run(options.run)
     else:
         from bench import pictures
 
@@ -54,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = top.add_subparsers(dest="section", required=True)
-    subs = {name: verbs.add_parser(name) for name in (*SECTIONS, "all")}
+    subs = {name: verbs.add_parser(name) for name in (*SECTIONS, "all", "training")}
+    subs["training"].add_argument("--run", type=Path, required=True, help="folder of the run")
     for name in ("accuracy", "all"):
         subs[name].add_argument("--data", type=Path, required=True, help="folder of scene folders")
         subs[name].add_argument("--list", type=Path, required=True, help="the scenes to take, one name per line")
