@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,6 +94,15 @@ def test_our_json_round_trips(tmp_path):
         ("f.json", "[]"),
         ("g.json", '{"fx": 1}'),
         ("h.txt", ""),
+        ("i.json", "[" * 100_000),
+        ("j.json", '{"fx": ' + "9" * 5000 + "}"),
+        ("k.json", json.dumps({**vars(RIG), "fx": 10**400})),
+        ("l.json", json.dumps({**vars(RIG), "width": 10**400})),
+        ("m.txt", CALIB.replace("doffs=131.111", "doffs=nan")),
+        ("n.txt", CALIB.replace("1176.728;", "inf;")),
+        ("o.txt", CALIB.replace("width=2964", "width=" + "9" * 5000)),
+        ("p.txt", "x" * (2**20 + 1)),
+        ("q.txt", CALIB.replace("baseline=193.001", "baseline=1e400")),
     ],
 )
 def test_bad_calibration_is_one_clear_line(tmp_path, name, text):
@@ -100,6 +111,29 @@ def test_bad_calibration_is_one_clear_line(tmp_path, name, text):
     with pytest.raises(DepthlightError) as caught:
         StereoRig.from_file(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["fx", "fy", "cx", "cy", "baseline", "width", "height", "doffs"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_rig_is_finite(name, value):
+    with pytest.raises(InputError, match=f"stereo rig: {name} is"):
+        replace(RIG, **{name: value})
+
+
+def test_metres_beyond_float32_are_not_valid():
+    far = replace(RIG, fx=1e30, baseline=1e30, width=2, height=1)
+    near = replace(RIG, fx=1e-30, baseline=1e-30, width=2, height=1)
+    for rig in (far, near):
+        depth = disparity_to_depth(np.ones((1, 2), np.float32), rig)
+        assert not depth.valid.any()
+        assert (depth.depth == 0).all()
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_no_calibration(tmp_path):
+    os.mkfifo(tmp_path / "calib.txt")
+    with pytest.raises(FileFormatError, match="not a regular file"):
+        StereoRig.from_file(tmp_path / "calib.txt")
 
 
 def test_missing_calibration_names_the_file(tmp_path):

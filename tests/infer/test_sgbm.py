@@ -74,13 +74,38 @@ def test_confidence_is_one_where_estimated_and_zero_where_filled() -> None:
     right = right.copy()
     right[:, 50:80] = 0  # nothing to match there
     prediction = SgbmMatcher().predict(left, right, max_disp=32)
-    estimated = prediction.extra["estimated"]
+    estimated = prediction.estimated
     np.testing.assert_array_equal(prediction.confidence, estimated.astype(np.float32))
     assert prediction.density == pytest.approx(estimated.mean())
     assert 0 < prediction.density < 1
     assert not (prediction.valid & ~estimated).any()
     assert prediction.disparity.dtype == np.float32
     assert np.isfinite(prediction.disparity).all()
+
+
+def test_the_range_limit_is_counted_and_not_valid() -> None:
+    left, right = shifted_pair(30)
+    prediction = SgbmMatcher().predict(left, right, max_disp=32)
+    assert prediction.saturated > 0.3
+    assert not (prediction.valid & (prediction.disparity >= 30)).any()
+    assert SgbmMatcher().predict(left, right, max_disp=64).saturated < 0.05
+
+
+def test_batches_and_ranges_are_those_of_every_matcher() -> None:
+    matcher = SgbmMatcher()
+    pairs = [shifted_pair(3), shifted_pair(5, 20, 60)]
+    for found, pair in zip(matcher.predict_batch(pairs, max_disp=32), pairs, strict=True):
+        np.testing.assert_array_equal(found.disparity, matcher.predict(*pair, max_disp=32).disparity)
+        assert found.model == matcher.identity
+    with pytest.raises(InputError, match="left-right"):
+        matcher.predict(*pairs[0], left_right=True)
+    with pytest.raises(InputError, match="left-right"):
+        matcher.predict_batch(pairs, left_right=True)
+    matcher.check_range(None)
+    with pytest.raises(LimitError, match="2032"):
+        matcher.check_range(4000)
+    with pytest.raises(InputError, match="ground truth"):
+        load_sgbm("sgbm-oracle").check_range(None)
 
 
 def test_identity_and_range_are_stated() -> None:

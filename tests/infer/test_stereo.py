@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import depthlight as dl
-from depthlight.core.errors import ImageError, InputError, NonFiniteError, UnknownNameError
+from depthlight.core.errors import ImageError, InputError, NonFiniteError
 from depthlight.core.tolerances import tolerance
 from depthlight.infer.checks import at_range_limit, inside_right_view, left_right_agree
 from depthlight.infer.padding import crop, pad_to_multiple
@@ -97,7 +97,7 @@ def test_left_right_check_marks_what_the_views_disagree_on(model, make_pair):
 @pytest.mark.parametrize(
     ("left", "right", "error", "says"),
     [
-        (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.uint8), InputError, "4x4 and 5x4"),
+        (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.uint8), InputError, "left is 4×4 and right is 5×4"),
         (np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4, 2), np.uint8), InputError, "left"),
         (np.zeros((0, 4, 3), np.uint8), np.zeros((0, 4, 3), np.uint8), InputError, "left"),
         (np.zeros((4, 4, 3), complex), np.zeros((4, 4, 3)), InputError, "left"),
@@ -122,11 +122,15 @@ def test_the_graph_has_one_range(model):
         model.predict(image, image, max_disp=256)
 
 
-def test_unknown_choices_offer_the_known():
-    with pytest.raises(UnknownNameError, match="did you mean 'onnxruntime'"):
-        dl.load(backend="onnxruntim")
-    with pytest.raises(UnknownNameError, match="fp32"):
-        dl.load(precision="fp23")
+def test_what_is_too_near_for_the_range_is_said(make_pair):
+    pytest.importorskip("torch")
+    model = dl.load(backend="torch", threads=1)
+    left, right = make_pair(28)
+    cut = model.predict(left, right, max_disp=32)
+    assert cut.saturated > 0.3
+    assert cut.saturated == pytest.approx(at_range_limit(cut.disparity, 32).mean())
+    assert not (cut.valid & at_range_limit(cut.disparity, 32)).any()
+    assert model.predict(left, right, max_disp=64).saturated < 0.05
 
 
 @given(st.integers(1, 70), st.integers(1, 70))

@@ -21,6 +21,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from depthlight.core.errors import CheckpointError  # noqa: E402
 from depthlight.nets.checkpoints import (  # noqa: E402
+    check_fits,
     detect_family,
     load_into,
     load_weights,
@@ -93,6 +94,13 @@ def test_detect_family_names_the_right_network() -> None:
     assert detect_family(Small().state()) is None
     with pytest.raises(CheckpointError, match=r"cost_agg.* These look like weights of las2-s\.$"):
         load_into(build("las2-m"), state, source="file.pth")
+
+
+def test_shapes_are_compared_without_memory() -> None:
+    with torch.device("meta"):
+        sketch = torch.nn.Linear(2**30, 2**10)
+    with pytest.raises(CheckpointError, match=r"w does not fit Linear: weight is \(2, 2\), not \(1024, 1073741824\)"):
+        check_fits(sketch, {"weight": torch.zeros(2, 2), "bias": torch.zeros(2)}, source="w")
 
 
 class Payload:

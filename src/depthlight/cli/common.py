@@ -18,8 +18,8 @@ WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Checkpoint for the network --model names (.pth, .safetensors).")
 ]
 BackendOption = Annotated[str, typer.Option("--backend", help="auto, onnxruntime or torch.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or a torch device such as cuda.")]
-PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16 or int8; never lowered by itself.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda (cuda:1 …), which needs torch.")]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32 or bf16 (torch); never lowered by itself.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of the runtime.")]
 MaxDispOption = Annotated[int | None, typer.Option("--max-disp", min=1, help="Disparity range to search, px.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]

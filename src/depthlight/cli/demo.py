@@ -13,7 +13,18 @@ from ..core.extras import require
 from ..geometry.rig import StereoRig
 from ..infer.folder import save_prediction
 from ..infer.load import load
-from .common import BackendOption, JsonFlag, ModelOption, QuietFlag, emit_json, say
+from .common import (
+    BackendOption,
+    DeviceOption,
+    JsonFlag,
+    ModelOption,
+    PrecisionOption,
+    QuietFlag,
+    ThreadsOption,
+    WeightsOption,
+    emit_json,
+    say,
+)
 
 # Middlebury 2014 "Motorcycle" as scikit-image ships it (a quarter of the size), calibration from the data set's page:
 # https://vision.middlebury.edu/stereo/data/scenes2014/
@@ -25,13 +36,18 @@ MOTORCYCLE_RIG = StereoRig(
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("depthlight-demo"),
     model: ModelOption = None,
+    weights: WeightsOption = None,
     backend: BackendOption = "auto",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "fp32",
+    threads: ThreadsOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Run the bundled weights on a real pair: disparity, confidence, depth in metres, picture, point cloud."""
     left, right, truth = motorcycle()
-    prediction = load(model, backend=backend).predict(left, right)
+    matcher = load(model, weights=weights, backend=backend, device=device, precision=precision, threads=threads)
+    prediction = matcher.predict(left, right)
     result = save_prediction(
         out,
         prediction,

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
 
 from ..core import registry
 from ..core.config import to_dict
-from .common import JsonFlag, emit_json
+from .common import JsonFlag, QuietFlag, emit_json, say
 
 
 def models(
     name: Annotated[str | None, typer.Argument(help="Show this model's card.")] = None,
     as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
 ) -> None:
-    """List what can be loaded, or show one model's card."""
+    """List what can be loaded, or show one model's card. With -q only the status tells whether NAME is known."""
     if name is not None:
-        _show(registry.resolve(name), as_json)
+        _show(registry.resolve(name), as_json=as_json, quiet=quiet)
         return
     rows = [_row(full) for full in registry.list_models()]
     if as_json:
         emit_json({"default": registry.DEFAULT_MODEL, "models": rows})
-        return
+    elif not quiet:
+        _table(rows)
+
+
+def _table(rows: list[dict[str, str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -48,7 +54,7 @@ def _row(full: str) -> dict[str, str]:
             "name": full,
             "from": "OpenCV",
             "licence": "Apache-2.0",
-            "what": "sgbm with the range of the truth (eval only)",
+            "what": "sgbm with the range of the truth (eval, compare)",
         }
     if full == "sgbm":
         return {
@@ -60,13 +66,11 @@ def _row(full: str) -> dict[str, str]:
     return {"name": full, "from": "--weights FILE", "licence": "MIT", "what": "authors' weights, from a file"}
 
 
-def _show(full: str, as_json: bool) -> None:
+def _show(full: str, *, as_json: bool, quiet: bool) -> None:
     card = registry.bundled().get(full)
     facts: dict[str, Any] = to_dict(card) if card is not None else _row(full)
     if as_json:
         emit_json(facts)
         return
-    import json
-
     for key, value in facts.items():
-        print(f"{key}: {json.dumps(value, indent=2) if isinstance(value, dict | list) else value}")
+        say(f"{key}: {json.dumps(value, indent=2) if isinstance(value, dict | list) else value}", quiet=quiet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from ..core.errors import CheckFailedError, DepthlightError, InputError
 from ..core.registry import sha256_of
 from ..geometry.rig import StereoRig
-from ..infer.folder import FORMATS, is_complete, save_prediction
+from ..infer.folder import FORMATS, is_complete, need_apart, need_writable, save_prediction
 from ..infer.load import load
 from ..infer.prediction import StereoMatcher
-from ..infer.stereo import StereoModel
 from ..io.images import read_image
 from ..io.names import inside, pair_folders, safe_names, split_side_by_side
 from .common import (
@@ -40,17 +39,33 @@ SATURATION_TO_MENTION = 0.01
 
 @dataclass(frozen=True)
 class Job:
-    """One pair to do: where it comes from and where it goes. ``right`` is None for a side-by-side image."""
+    """One pair to do: where it comes from and where it goes. ``right`` is None for a side-by-side image.
+
+    ``certain``: the user said that it is side by side, so that its shape need not.
+    """
 
     left: Path
     right: Path | None
     folder: Path
+    certain: bool = False
 
     def images(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The two views, RGB uint8."""
-        if self.right is None:
-            return split_side_by_side(read_image(self.left))
-        return read_image(self.left), read_image(self.right)
+        """The two views, RGB uint8.
+
+        Raises:
+            InputError: one image was given, and its halves would be narrower than high.
+        """
+        if self.right is not None:
+            return read_image(self.left), read_image(self.right)
+        both = read_image(self.left)
+        height, width = both.shape[:2]
+        if width < 2 * height and not self.certain:
+            raise InputError(
+                f"{self.left} is {width}×{height}, which does not look like two views side by side",
+                expected="a second image",
+                hint="Give --side-by-side if it is one all the same",
+            )
+        return split_side_by_side(both)
 
     def inputs(self) -> dict[str, str]:
         """Hashes of the input files, so that a resumed run notices changed ones."""
@@ -69,12 +84,10 @@ class Settings:
     calib: str | None
 
     def request(self, job: Job, matcher: StereoMatcher) -> dict[str, Any]:
-        identity = getattr(matcher, "identity", None)
+        """Everything the result depends on: a result of another request is done again."""
         return {
             **job.inputs(),
-            "model": matcher.name,
-            "weights": getattr(identity, "weights_sha256", None),
-            "precision": getattr(identity, "precision", None),
+            **asdict(matcher.identity),
             "max_disp": self.max_disp,
             "left_right": self.left_right,
             "formats": list(self.formats),
@@ -93,6 +106,9 @@ def stereo(
         typer.Option(help="Calibration (Middlebury calib.txt or our JSON): adds depth in metres and a cloud."),
     ] = None,
     max_disp: MaxDispOption = None,
+    side_by_side: Annotated[
+        bool, typer.Option("--side-by-side", help="The one image given is two views, whatever its shape.")
+    ] = False,
     left_right: Annotated[
         bool, typer.Option("--left-right", help="Check both views against each other (twice the time).")
     ] = False,
@@ -119,11 +135,13 @@ def stereo(
         rig=StereoRig.from_file(calib) if calib else None,
         calib=sha256_of(calib) if calib else None,
     )
-    jobs = list(_jobs(left, right, out))
+    jobs = list(_jobs(left, right, out, side_by_side=side_by_side))
+    inputs = [path for job in jobs for path in (job.left, job.right)]
+    need_apart([job.folder for job in jobs], [*inputs, calib, weights, Path(model) if model else None])
     matcher = load(model, weights=weights, backend=backend, device=device, precision=precision, threads=threads)
-    if left_right and not isinstance(matcher, StereoModel):
-        raise InputError(f"--left-right needs a network, not {matcher.name}")
+    matcher.check_range(max_disp)
     if left.is_dir():
+        need_writable(out)
         _run_folder(jobs, matcher, settings, overwrite=overwrite, as_json=as_json, quiet=quiet)
         return
     result = _do(jobs[0], matcher, settings)
@@ -140,16 +158,18 @@ def _formats(text: str) -> tuple[str, ...]:
     return names
 
 
-def _jobs(left: Path, right: Path | None, out: Path) -> Iterator[Job]:
+def _jobs(left: Path, right: Path | None, out: Path, *, side_by_side: bool) -> Iterator[Job]:
     for path in (left, right):
         if path is not None and not path.exists():
             raise InputError(f"{path} does not exist", expected="an image or a folder")
+    if right is not None and side_by_side:
+        raise InputError("--side-by-side goes with one image, and two were given", hint="Leave one of them out")
     if right is None:
         if left.is_dir():
             raise InputError(
                 f"{left} is a folder and no right one was given", hint="Give two folders, or one side-by-side image"
             )
-        yield Job(left, None, out)
+        yield Job(left, None, out, side_by_side)
     elif left.is_dir() != right.is_dir():
         raise InputError(f"{left} and {right} are a folder and a file", expected="two images or two folders")
     elif left.is_dir():
@@ -162,10 +182,9 @@ def _jobs(left: Path, right: Path | None, out: Path) -> Iterator[Job]:
 
 def _do(job: Job, matcher: StereoMatcher, settings: Settings) -> dict[str, Any]:
     left, right = job.images()
-    if isinstance(matcher, StereoModel):
-        prediction = matcher.predict(left, right, max_disp=settings.max_disp, left_right=settings.left_right)
-    else:
-        prediction = matcher.predict(left, right, max_disp=settings.max_disp)
+    if settings.rig is not None:
+        settings.rig.resized(left.shape[1], left.shape[0])  # a wrong calibration is told before the work, not after
+    prediction = matcher.predict(left, right, max_disp=settings.max_disp, left_right=settings.left_right)
     return save_prediction(
         job.folder,
         prediction,
@@ -181,7 +200,7 @@ def _run_folder(
 ) -> None:
     done: list[str] = []
     kept: list[str] = []
-    failed: dict[str, str] = {}
+    failed: dict[str, DepthlightError] = {}
     with progress("stereo", len(jobs), quiet=quiet) as bar:
         for job in jobs:
             name = job.folder.name
@@ -192,12 +211,15 @@ def _run_folder(
                     _do(job, matcher, settings)
                     done.append(name)
             except DepthlightError as error:
-                failed[name] = str(error)
-                bar.warn(f"{name}: {error}")
+                if str(error) not in map(str, failed.values()):  # what all pairs share is told once
+                    bar.warn(f"{name}: {error}")
+                failed[name] = error
             bar.step(name)
     if as_json:
-        emit_json({"done": done, "kept": kept, "failed": failed})
+        emit_json({"done": done, "kept": kept, "failed": {name: str(error) for name, error in failed.items()}})
     say(f"{len(done)} done, {len(kept)} already there, {len(failed)} failed.", quiet=quiet, as_json=as_json)
+    if len(failed) == len(jobs) and len({str(error) for error in failed.values()}) == 1:
+        raise next(iter(failed.values()))  # not a bad pair: a mistake in what was asked for
     if failed:
         raise CheckFailedError(f"{len(failed)} of {len(jobs)} pairs failed, first {next(iter(failed))}")
 

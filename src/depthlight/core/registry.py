@@ -6,6 +6,7 @@ family resolves to the tag stated in :data:`DEFAULT_TAGS`, never silently to som
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 from collections.abc import Mapping
@@ -30,14 +31,8 @@ HUB_WEIGHTS: Mapping[str, str] = {
     "las2-l.official": "LAS2_L.pth",
     "las2-h.official": "LAS2_H.pth",
 }
-DEFAULT_TAGS: Mapping[str, str] = {
-    "light": DEFAULT_MODEL,
-    "las1": "las1.official",
-    "las2-s": "las2-s.official",
-    "las2-m": "las2-m.official",
-    "las2-l": "las2-l.official",
-    "las2-h": "las2-h.official",
-}
+OFFICIAL = ("las1.official", *HUB_WEIGHTS)
+DEFAULT_TAGS: Mapping[str, str] = {name.split(".", 1)[0]: name for name in (DEFAULT_MODEL, *OFFICIAL)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +80,12 @@ def bundled() -> Mapping[str, WeightCard]:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """All names that :func:`depthlight.load` accepts, matching a shell pattern such as ``"las2*"``."""
-    import fnmatch
+    """Full names of all models, matching a shell pattern such as ``"las2*"``, sorted.
 
-    names = {*bundled(), *HUB_WEIGHTS, "las1.official", *CLASSICAL}
+    :func:`depthlight.load` also takes a bare family (the keys of :data:`DEFAULT_TAGS`) and a model file. The official
+    weights come from the hub, ``las1.official`` from a file given as ``weights``.
+    """
+    names = {*bundled(), *OFFICIAL, *CLASSICAL}
     return sorted(name for name in names if fnmatch.fnmatch(name, pattern))
 
 

@@ -85,7 +85,7 @@ def measure_scene(
     truth_HW, counted_HW = _counted(sample, protocol.cap)
     if prediction.confidence.shape != truth_HW.shape:
         raise InputError(f"confidence has shape {prediction.confidence.shape}", expected=f"{truth_HW.shape}")
-    estimated_HW: NDArray[np.bool_] | None = prediction.extra.get("estimated")
+    estimated_HW = prediction.estimated
     sums = error_sums(prediction.disparity, truth_HW, counted_HW, estimated_HW)
     noc_sums = None
     if sample.visible_HW is not None:

@@ -46,7 +46,7 @@ class DepthMap:
 def disparity_to_depth(
     disparity_HW: NDArray[np.float32], rig: StereoRig, *, valid_HW: NDArray[np.bool_] | None = None
 ) -> DepthMap:
-    """``z = fx · baseline / (d + doffs)``; not valid where ``d + doffs`` is not positive.
+    """``z = fx · baseline / (d + doffs)``; not valid where ``d + doffs`` is not positive, or z not a float32 above 0.
 
     Raises:
         InputError: the rig belongs to images of another shape.
@@ -59,5 +59,7 @@ def disparity_to_depth(
     valid = total > 0
     if valid_HW is not None:
         valid = valid & valid_HW
-    depth = np.where(valid, rig.fx * rig.baseline / np.where(valid, total, 1.0), 0.0)
-    return DepthMap(depth.astype(np.float32), valid, rig)
+    with np.errstate(over="ignore"):  # what overflows is not valid
+        depth = (rig.fx * rig.baseline / np.where(valid, total, 1.0)).astype(np.float32)
+    valid &= np.isfinite(depth) & (depth > 0)
+    return DepthMap(np.where(valid, depth, np.float32(0)), valid, rig)

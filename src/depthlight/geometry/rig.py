@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.config import from_dict
 from ..core.errors import FileFormatError, InputError
+from ..io.text import read_text
 
+POSITIVE = ("fx", "fy", "baseline", "width", "height")
 MIDDLEBURY_KEYS = ("cam0", "cam1", "doffs", "baseline", "width", "height")
 
 
@@ -31,10 +34,12 @@ class StereoRig:
     doffs: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("fx", "fy", "baseline", "width", "height"):
-            value = getattr(self, name)
-            if not value > 0 or value == float("inf"):
-                raise InputError(f"stereo rig: {name} is {value}", expected="a positive, finite number")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not _is_finite(value):
+                raise InputError(f"stereo rig: {field.name} is {str(value)[:40]}", expected="a finite number")
+            if field.name in POSITIVE and value <= 0:
+                raise InputError(f"stereo rig: {field.name} is {value}", expected="a positive number")
 
     def resized(self, width: int, height: int) -> StereoRig:
         """The rig of the same pair at another size.
@@ -69,28 +74,37 @@ class StereoRig:
         """Read Middlebury's ``calib.txt`` (baseline in mm) or our own JSON (baseline in metres).
 
         Raises:
-            FileFormatError: missing, unreadable, or a key is absent or not a number.
+            FileFormatError: missing, not a regular file, not UTF-8, or a key is absent or not a number.
+            InputError: a number that no camera has (zero focal length, infinity).
+            LimitError: larger than 1 MiB.
         """
         path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise FileFormatError(f"cannot read calibration {path}: {error}") from None
+        text = read_text(path, what="a calibration")
         if path.suffix.lower() == ".json":
             return _from_json(text, path)
         return _from_middlebury(text, path)
 
 
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except (OverflowError, TypeError):  # an integer beyond all floats; not a number at all
+        return False
+
+
 def _from_json(text: str, path: Path) -> StereoRig:
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise FileFormatError(f"{path} is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise FileFormatError(
             f"{path} does not hold a calibration", expected="a JSON object with fx, fy, cx, cy, baseline …"
         )
-    return from_dict(StereoRig, values, where=f"{path.name}: ")
+    try:
+        return from_dict(StereoRig, values, where=f"{path.name}: ")
+    except OverflowError:
+        raise FileFormatError(f"{path} holds a number beyond all bounds", expected="pixels and metres") from None
 
 
 def _from_middlebury(text: str, path: Path) -> StereoRig:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 FloatMap = NDArray[np.float32]
 BoolMap = NDArray[np.bool_]
 
-LIMIT_MARGIN = 8  # px: two quarter-size bins; a disparity this close to the range limit counts as cut off by it
+LIMIT_MARGIN = 8  # px: two of a network's quarter-size bins; a disparity this close to the limit counts as cut off
 LEFT_RIGHT_TOLERANCE = 1.0  # px
 
 
-def at_range_limit(disparity_HW: FloatMap, max_disp: int) -> BoolMap:
-    """Pixels within two bins (8 px) of the range limit: their true disparity may lie beyond it."""
-    limit: BoolMap = disparity_HW >= max_disp - LIMIT_MARGIN
+def at_range_limit(disparity_HW: FloatMap, max_disp: int, margin: int = LIMIT_MARGIN) -> BoolMap:
+    """Pixels within ``margin`` px (two steps of the search) of the range limit: their true disparity may lie beyond."""
+    limit: BoolMap = disparity_HW >= max_disp - margin
     return limit
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..backends import BACKENDS, PRECISIONS, OnnxBackend, StereoBackend, TorchBackend
+from ..backends import BACKENDS, PRECISIONS, RESERVED_PRECISIONS, OnnxBackend, TorchBackend
 from ..core import registry
 from ..core.errors import CheckpointError, InputError, UnknownNameError
 from ..core.extras import have, require
@@ -15,6 +16,56 @@ from .prediction import StereoMatcher
 from .stereo import StereoModel
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+ON_CPU = ("auto", "cpu")
+
+
+@dataclass(frozen=True)
+class _Runtime:
+    """How to run; combinations that nothing can do are refused when it is made."""
+
+    backend: str
+    device: str
+    precision: str
+    threads: int | None
+
+    def __post_init__(self) -> None:
+        if self.backend not in ("auto", *BACKENDS):
+            raise UnknownNameError("backend", self.backend, ("auto", *BACKENDS))
+        if self.precision in RESERVED_PRECISIONS:
+            raise InputError(f"precision {self.precision} is not there yet", expected=" or ".join(PRECISIONS))
+        if self.precision not in PRECISIONS:
+            raise UnknownNameError("precision", self.precision, PRECISIONS)
+        if self.backend != "onnxruntime":
+            return
+        if self.precision != "fp32":
+            raise InputError(f"onnxruntime runs in fp32, not {self.precision}", hint="Use --backend torch")
+        if self.device not in ON_CPU:
+            raise InputError(f"onnxruntime runs on the CPU, not on {self.device!r}", hint="Use --backend torch")
+
+    def takes_graph(self) -> bool:
+        """Whether a bundled ONNX graph is what was asked for."""
+        wanted = self.backend == "auto" and self.precision == "fp32" and self.device in ON_CPU
+        return wanted or self.backend == "onnxruntime"
+
+    def need_torch(self, what: str) -> None:
+        """Refuse unless torch may be used for ``what``, and is there."""
+        if self.backend == "onnxruntime":
+            raise InputError(
+                f"{what} runs on torch, not on onnxruntime",
+                hint="Leave out --backend; onnxruntime runs the bundled models",
+            )
+        if not have("torch"):
+            require("torch", extra="torch", purpose=f"{what} runs on it")
+
+    def refuse_for(self, name: str) -> None:
+        """Classical matchers know one way to run."""
+        for option, value, usual in (
+            ("--backend", self.backend, ("auto",)),
+            ("--device", self.device, ON_CPU),
+            ("--precision", self.precision, ("fp32",)),
+        ):
+            if value not in usual:
+                raise InputError(f"{name} is OpenCV's and takes no {option} {value}", hint=f"Leave out {option}")
 
 
 def load(
@@ -31,102 +82,104 @@ def load(
     Args:
         name: ``family.tag`` (see :func:`depthlight.list_models`), a bare family, ``None`` for the bundled default, or
             a ``.safetensors`` file that depthlight's training wrote.
-        weights: a checkpoint for the family ``name`` (``.pth`` in the authors' layout, or safetensors).
+        weights: a checkpoint for the family ``name`` (``.pth`` in the authors' layout, or safetensors). What
+            depthlight's training noted in it (name, network, range) is used.
         backend: ``auto``, ``onnxruntime`` or ``torch``. ``auto`` is onnxruntime where a bundled graph exists.
-        device: ``auto``, ``cpu`` or a torch device such as ``cuda``.
+        device: ``auto``, ``cpu`` or ``cuda`` (``cuda:1`` …), which needs torch.
         precision: ``fp32`` or ``bf16`` (torch); never lowered by itself.
-        threads: CPU threads of the runtime; its own choice by default.
+        threads: CPU threads of the runtime; its own choice by default. ``sgbm`` has its own.
 
     Raises:
         UnknownNameError: no such model, backend or precision.
+        InputError: the options contradict each other or the model.
         MissingExtraError: the model needs torch and it is not installed.
         CheckpointError: the weights are damaged, foreign or cannot be had.
     """
-    _check_choice("backend", backend, ("auto", *BACKENDS))
-    _check_choice("precision", precision, PRECISIONS)
-    if name is not None and Path(name).suffix in WEIGHT_SUFFIXES:
+    runtime = _Runtime(backend, device, precision, threads)
+    if name is not None and Path(name).suffix.lower() in WEIGHT_SUFFIXES:
         if weights is not None:
             raise InputError("both a model file and weights were given", hint="Give one of them")
-        return _from_own_file(Path(name), device, precision, threads)
+        return _from_own_file(Path(name), runtime)
     full = registry.resolve(None if name is None else str(name))
     if full in registry.CLASSICAL:
-        from .sgbm import load_sgbm
-
-        return load_sgbm(full)
+        return _classical(full, weights, runtime)
     card = registry.bundled().get(full)
-    if card is None or weights is not None:
-        return _from_checkpoint(full, weights, device, precision, threads)
-    if backend == "auto":
-        backend = (
-            "onnxruntime" if "onnx" in card.files and precision == "fp32" and device in ("auto", "cpu") else "torch"
-        )
-    engine: StereoBackend
-    if backend == "onnxruntime":
-        if precision != "fp32":
-            raise InputError(f"onnxruntime runs {full} in fp32, not {precision}", hint="Use --backend torch")
-        engine = OnnxBackend(registry.verified_path(card, "onnx"), max_disp=card.max_disp, threads=threads)
-    else:
-        _need_torch(full)
-        path = registry.verified_path(card, "safetensors")
-        engine = TorchBackend(
-            _build(card.family, card.network, path), device=device, precision=precision, threads=threads
-        )
-    return StereoModel(full, engine, weights_sha256=card.files["safetensors"].sha256, max_disp=card.max_disp)
+    if weights is not None:
+        return _from_weights(registry.family_of(full), Path(weights), runtime)
+    if card is None:
+        return _from_hub(full, runtime)
+    if "onnx" in card.files and runtime.takes_graph():
+        graph = OnnxBackend(registry.verified_path(card, "onnx"), max_disp=card.max_disp, threads=threads)
+        return StereoModel(full, graph, weights_sha256=card.files["safetensors"].sha256, max_disp=card.max_disp)
+    runtime.need_torch(full)
+    path = registry.verified_path(card, "safetensors")
+    return _on_torch(full, card.family, card.network, path, runtime, max_disp=card.max_disp)
 
 
-def _check_choice(kind: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UnknownNameError(kind, value, known)
+def _classical(full: str, weights: object, runtime: _Runtime) -> StereoMatcher:
+    from .sgbm import load_sgbm
+
+    if weights is not None:
+        raise InputError(f"{full} has no weights", hint="Leave out --weights, or name a network with --model")
+    runtime.refuse_for(full)
+    return load_sgbm(full)
 
 
-def _need_torch(what: str) -> None:
-    if not have("torch"):
-        require("torch", extra="torch", purpose=f"{what} runs on it")
-
-
-def _build(family: str, network: dict[str, Any], path: Path) -> Any:
-    """The network of ``family`` with the weights of ``path``."""
-    from ..nets.checkpoints import load_into, load_weights
-    from ..nets.stereo import build
-
-    net = build(family, network)
-    load_into(net, load_weights(path), source=str(path))
-    return net
-
-
-def _from_own_file(path: Path, device: str, precision: str, threads: int | None) -> StereoMatcher:
+def _from_own_file(path: Path, runtime: _Runtime) -> StereoMatcher:
     """A model file written by depthlight's training: its metadata names family and network."""
-    _need_torch(path.name)
-    from ..nets.checkpoints import read_metadata
+    runtime.need_torch(path.name)
+    if not path.is_file():
+        raise CheckpointError(f"model file {path} does not exist", hint="Check the path")
+    from .model_file import read_facts
 
-    metadata = read_metadata(path)
-    if "family" not in metadata:
+    facts = read_facts(path)
+    if facts.family is None:
         raise CheckpointError(
-            f"{path} does not say which network it belongs to",
-            hint=f"Name the network and pass the file as weights: --model las2-s --weights {path.name}",
+            f"{path.name} does not say which network it belongs to",
+            hint=f"Give --model FAMILY --weights {path.name}; FAMILY is one of {', '.join(registry.NETWORK_FAMILIES)}",
         )
-    network = json.loads(metadata.get("network", "{}"))
-    engine = TorchBackend(
-        _build(metadata["family"], network, path), device=device, precision=precision, threads=threads
-    )
-    name = metadata.get("name", f"{metadata['family']}.{path.stem}")
-    max_disp = int(metadata.get("max_disp", 192))
-    return StereoModel(name, engine, weights_sha256=registry.sha256_of(path), max_disp=max_disp)
+    return _from_weights(facts.family, path, runtime)
 
 
-def _from_checkpoint(
-    full: str, weights: str | os.PathLike[str] | None, device: str, precision: str, threads: int | None
-) -> StereoMatcher:
-    """A network with weights from a file, or from the hub where the name says so."""
-    _need_torch(full)
-    if weights is None:
-        from ..nets.hub import fetch_official
+def _from_weights(family: str, path: Path, runtime: _Runtime) -> StereoMatcher:
+    """A network of ``family`` with weights from a file, and what the file says about them."""
+    runtime.need_torch(path.name)
+    if not path.is_file():
+        raise CheckpointError(f"weights file {path} does not exist", hint="Check the path")
+    from .model_file import read_facts
 
-        path, name = fetch_official(full), full
-    else:
-        path = Path(weights)
-        name = f"{registry.family_of(full)}.{path.stem}"
-    engine = TorchBackend(
-        _build(registry.family_of(full), {}, path), device=device, precision=precision, threads=threads
-    )
-    return StereoModel(name, engine, weights_sha256=registry.sha256_of(path))
+    facts = read_facts(path)
+    if facts.family not in (None, family):
+        raise CheckpointError(
+            f"{path.name} holds weights of {facts.family}, not {family}", hint=f"Give --model {facts.family}"
+        )
+    name = facts.name or f"{family}.{path.stem}"
+    return _on_torch(name, family, facts.network, path, runtime, max_disp=facts.max_disp)
+
+
+def _from_hub(full: str, runtime: _Runtime) -> StereoMatcher:
+    """The authors' weights."""
+    runtime.need_torch(full)
+    from ..nets.hub import fetch_official
+
+    return _on_torch(full, registry.family_of(full), {}, fetch_official(full), runtime)
+
+
+def _on_torch(
+    name: str,
+    family: str,
+    network: Mapping[str, Any],
+    path: Path,
+    runtime: _Runtime,
+    *,
+    max_disp: int | None = None,
+) -> StereoModel:
+    """The network in torch; its range is the one it was built for where none is stated."""
+    from .model_file import build_network
+
+    net = build_network(family, network, path)
+    range_px = net.max_disp if max_disp is None else max_disp
+    if range_px != net.max_disp and not net.flexible_range:
+        raise CheckpointError(f"{path.name} states a range of {range_px} px and {family} is built for {net.max_disp}")
+    engine = TorchBackend(net, device=runtime.device, precision=runtime.precision, threads=runtime.threads)
+    return StereoModel(name, engine, weights_sha256=registry.sha256_of(path), max_disp=range_px)

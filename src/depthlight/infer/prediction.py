@@ -5,8 +5,8 @@ All maps have the size of the input pair (H, W) and belong to the left view unle
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +42,7 @@ class StereoPrediction:
         max_disp: the range searched, px.
         seconds: wall time of the computation, without reading files.
         disparity_right: (H, W) float32, right view's disparity (x_left = x_right + d), if it was asked for.
+        estimated: (H, W) bool, the pixels behind ``density``; None where all are estimated (networks).
     """
 
     disparity: NDArray[np.float32]
@@ -53,7 +54,7 @@ class StereoPrediction:
     seconds: float
     density: float = 1.0
     disparity_right: NDArray[np.float32] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    estimated: NDArray[np.bool_] | None = None
 
     def to_depth(self, rig: StereoRig) -> DepthMap:
         """Metres along the optical axis: ``fx · baseline / (disparity + doffs)`` (Middlebury's convention).
@@ -90,4 +91,27 @@ class StereoMatcher(Protocol):
 
     name: str
 
-    def predict(self, left: ImageSource, right: ImageSource, *, max_disp: int | None = None) -> StereoPrediction: ...
+    @property
+    def identity(self) -> ModelIdentity:
+        """What its predictions will say about their origin."""
+        ...
+
+    def check_range(self, max_disp: int | None) -> None:
+        """Refuse a range (px; None is the matcher's own) that it cannot search, before any work (InputError)."""
+        ...
+
+    def predict(
+        self, left: ImageSource, right: ImageSource, *, max_disp: int | None = None, left_right: bool = False
+    ) -> StereoPrediction:
+        """Disparity of one rectified pair; see :meth:`depthlight.infer.stereo.StereoModel.predict`."""
+        ...
+
+    def predict_batch(
+        self,
+        pairs: Iterable[tuple[ImageSource, ImageSource]],
+        *,
+        max_disp: int | None = None,
+        left_right: bool = False,
+    ) -> list[StereoPrediction]:
+        """Several pairs, of equal or different sizes."""
+        ...

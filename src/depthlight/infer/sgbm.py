@@ -11,7 +11,7 @@ stripes whatever ``cv2.setNumThreads`` says. Shapes: H, W are the size of the le
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ConfigError, InputError, LimitError, UnknownNameError
-from ..io.images import ImageSource, as_image
+from ..io.images import ImageSource
+from .checks import at_range_limit, inside_right_view
+from .pairs import read_pair
 from .prediction import ModelIdentity, StereoPrediction
 
 MODES: Mapping[str, int] = MappingProxyType(
@@ -29,6 +31,7 @@ MODES: Mapping[str, int] = MappingProxyType(
 )
 STEP = 16  # OpenCV searches multiples of this many disparities, and returns sixteenths of a pixel
 DEFAULT_RANGE = 192
+LIMIT_MARGIN = 2  # px: two whole disparities, as two bins are for a network
 MAX_DISPARITIES = 2032  # sixteenths in int16
 MAX_COST_BYTES = 8 * 2**30
 
@@ -64,47 +67,72 @@ class SgbmMatcher:
     def __init__(self, config: SgbmConfig | None = None) -> None:
         self.config = config or SgbmConfig()
 
-    def predict(self, left: ImageSource, right: ImageSource, *, max_disp: int | None = None) -> StereoPrediction:
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which matcher this is; it has no weights."""
+        return ModelIdentity(self.name, None, "opencv", "int16", "cpu")
+
+    def check_range(self, max_disp: int | None) -> None:
+        """Refuse a range (px; None is 192) that OpenCV cannot search.
+
+        Raises:
+            InputError: it is not positive.
+            LimitError: it is above 2032 px.
+        """
+        _disparity_count(DEFAULT_RANGE if max_disp is None else max_disp)
+
+    def predict(
+        self, left: ImageSource, right: ImageSource, *, max_disp: int | None = None, left_right: bool = False
+    ) -> StereoPrediction:
         """Match a rectified pair.
 
         Args:
             left, right: anything :func:`depthlight.io.images.as_image` takes; any size from 1×1 up.
             max_disp: range in px, 192 by default; rounded up to a multiple of 16, and the result states the range used.
+            left_right: refused: SGBM checks the two views against each other by itself (``disp12_max_diff``), and what
+                fails is a hole.
 
         Returns:
             ``confidence`` is 1 where SGBM has an estimate above 0 px and 0 where a hole was filled; ``valid`` marks
-            estimates whose match lies inside the right image and below the range limit; ``extra["estimated"]`` is the
-            (H, W) bool map behind ``density``. Without any estimate the disparity is 0 everywhere.
+            estimates whose match lies inside the right image and at least 2 px below the range limit; ``estimated`` is
+            the map behind ``density``. Without any estimate the disparity is 0 everywhere.
 
         Raises:
-            InputError: the sizes differ, or the range is not positive.
+            InputError: the sizes differ, the range is not positive, or ``left_right`` was asked for.
             LimitError: the range or the cost volume is beyond what OpenCV can hold.
         """
+        _refuse_left_right(self.name, left_right)
         return self._match(left, right, DEFAULT_RANGE if max_disp is None else max_disp)
 
+    def predict_batch(
+        self,
+        pairs: Iterable[tuple[ImageSource, ImageSource]],
+        *,
+        max_disp: int | None = None,
+        left_right: bool = False,
+    ) -> list[StereoPrediction]:
+        """Several pairs, one after the other. See :meth:`predict`."""
+        return [self.predict(left, right, max_disp=max_disp, left_right=left_right) for left, right in pairs]
+
     def _match(self, left: ImageSource, right: ImageSource, max_disp: int) -> StereoPrediction:
-        left_HW3, right_HW3 = as_image(left, name="left"), as_image(right, name="right")
-        if left_HW3.shape != right_HW3.shape:
-            sizes = [f"{image.shape[1]}×{image.shape[0]}" for image in (left_HW3, right_HW3)]
-            raise InputError(f"left is {sizes[0]} and right is {sizes[1]}", expected="two views of one size")
+        left_HW3, right_HW3 = read_pair(left, right)
         count = _disparity_count(max_disp)
         start = time.perf_counter()
         raw_HW = sgbm_disparity(left_HW3, right_HW3, count, self.config)
         estimated_HW = raw_HW > 0
         disparity_HW = fill_holes(raw_HW, estimated_HW)
         seconds = time.perf_counter() - start
-        below_limit_HW = raw_HW < count - 1
-        inside_HW = raw_HW <= np.arange(raw_HW.shape[1], dtype=np.float32)
+        limit_HW = at_range_limit(raw_HW, count, LIMIT_MARGIN)
         return StereoPrediction(
             disparity=disparity_HW,
             confidence=estimated_HW.astype(np.float32),
-            valid=estimated_HW & below_limit_HW & inside_HW,
-            saturated=float(1.0 - below_limit_HW.mean()),
-            model=ModelIdentity(self.name, None, "opencv", "int16", "cpu"),
+            valid=estimated_HW & inside_right_view(raw_HW) & ~limit_HW,
+            saturated=float(limit_HW.mean()),
+            model=self.identity,
             max_disp=count,
             seconds=seconds,
             density=float(estimated_HW.mean()),
-            extra={"estimated": estimated_HW},
+            estimated=estimated_HW,
         )
 
 
@@ -113,16 +141,27 @@ class SgbmOracle(SgbmMatcher):
 
     name = "sgbm-oracle"
 
-    def predict(self, left: ImageSource, right: ImageSource, *, max_disp: int | None = None) -> StereoPrediction:
-        """Refused: without a ground truth there is no oracle.
+    def check_range(self, max_disp: int | None) -> None:
+        """Refused: without a ground truth there is no oracle, whatever the range.
 
         Raises:
             InputError: always.
         """
         raise InputError(
             "sgbm-oracle takes its disparity range from the ground truth, and here is none",
-            hint="It runs in depthlight eval only; use sgbm",
+            hint="It runs in depthlight eval and in compare --truth; use sgbm",
         )
+
+    def predict(
+        self, left: ImageSource, right: ImageSource, *, max_disp: int | None = None, left_right: bool = False
+    ) -> StereoPrediction:
+        """Refused: see :meth:`check_range` and :meth:`predict_with_truth`.
+
+        Raises:
+            InputError: always.
+        """
+        self.check_range(max_disp)
+        return super().predict(left, right, max_disp=max_disp, left_right=left_right)
 
     def predict_with_truth(
         self, left: ImageSource, right: ImageSource, truth_HW: NDArray[np.floating], valid_HW: NDArray[np.bool_]
@@ -212,6 +251,13 @@ def truth_range(truth_HW: NDArray[np.floating], valid_HW: NDArray[np.bool_]) -> 
     if not valid_HW.any():
         raise InputError("the range cannot be taken from the truth", expected="at least one ground-truth pixel")
     return (int(truth_HW[valid_HW].max()) // STEP + 1) * STEP
+
+
+def _refuse_left_right(name: str, left_right: bool) -> None:
+    if left_right:
+        raise InputError(
+            f"{name} gives no right-view disparity for a left-right check", hint="Use a network, or leave it out"
+        )
 
 
 def _disparity_count(max_disp: int) -> int:

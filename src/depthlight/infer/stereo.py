@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 
 from ..backends import StereoBackend
 from ..core.errors import InputError
-from ..io.images import ImageSource, as_image
+from ..io.images import ImageSource
 from .checks import at_range_limit, inside_right_view, left_right_agree, says_nothing
+from .memory import need_memory
 from .padding import crop, pad_to_multiple
+from .pairs import Pair, read_pair, stacks
 from .prediction import ModelIdentity, StereoPrediction
 
-Image = NDArray[np.uint8]
-Pair = tuple[Image, Image]
 MULTIPLE = 32
-STACK = 4  # pairs of one size that go through the network together
 
 
 class StereoModel:
@@ -36,6 +35,15 @@ class StereoModel:
         self.backend = backend
         self.max_disp = max_disp
         self.identity = ModelIdentity(name, weights_sha256, backend.name, backend.precision, backend.device)
+
+    def check_range(self, max_disp: int | None) -> None:
+        """Refuse a range (px; None is the model's own) that the network cannot search, before any work.
+
+        Raises:
+            InputError: not a range of this network.
+            LimitError: beyond :data:`depthlight.backends.MAX_RANGE`.
+        """
+        self.backend.check_range(self.max_disp if max_disp is None else max_disp)
 
     def predict(
         self,
@@ -55,8 +63,10 @@ class StereoModel:
                 views agree in ``valid``.
 
         Raises:
-            InputError: the two views differ in size, or an array is not an image.
+            InputError: the two views differ in size, an array is not an image, or the range is not the network's.
             NonFiniteError: an array holds NaN or infinity.
+            LimitError: the pair and the range need more memory than is free (about 0.9 GB a megapixel on onnxruntime,
+                1.5 GB on torch, at 192 px).
         """
         return self.predict_batch([(left, right)], max_disp=max_disp, left_right=left_right)[0]
 
@@ -68,9 +78,10 @@ class StereoModel:
         left_right: bool = False,
     ) -> list[StereoPrediction]:
         """Several pairs, of equal or different sizes; neighbours of one size share a pass. See :meth:`predict`."""
+        self.check_range(max_disp)
         range_px = self.max_disp if max_disp is None else max_disp
         results: list[StereoPrediction] = []
-        for group in _stacks([_read_pair(left, right) for left, right in pairs]):
+        for group in stacks([read_pair(left, right) for left, right in pairs]):
             results += self._predict_group(group, range_px, left_right)
         return results
 
@@ -91,6 +102,9 @@ class StereoModel:
     def _run(self, group: Sequence[Pair], max_disp: int) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
         """Disparity and confidence of each pair at its own size."""
         height, width = group[0][0].shape[:2]
+        if self.identity.device.startswith("cpu"):
+            needed = self.backend.bytes_needed(len(group) * height * width, max_disp)
+            need_memory(f"a {width}×{height} pair at a range of {max_disp} px", needed)
         left, right = (
             np.stack([pad_to_multiple(pair[view], MULTIPLE) for pair in group]).transpose(0, 3, 1, 2).astype(np.float32)
             for view in (0, 1)
@@ -132,23 +146,3 @@ class StereoModel:
             seconds=seconds,
             disparity_right=disparity_right,
         )
-
-
-def _read_pair(left: ImageSource, right: ImageSource) -> Pair:
-    pair = as_image(left, name="left"), as_image(right, name="right")
-    if pair[0].shape != pair[1].shape:
-        sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in pair)
-        raise InputError(f"left and right differ in size ({sizes})", expected="a rectified pair of one size")
-    return pair
-
-
-def _stacks(pairs: Sequence[Pair]) -> Iterable[list[Pair]]:
-    """Runs of neighbours of one size, at most STACK long."""
-    group: list[Pair] = []
-    for pair in pairs:
-        if group and (group[0][0].shape != pair[0].shape or len(group) == STACK):
-            yield group
-            group = []
-        group.append(pair)
-    if group:
-        yield group

@@ -57,10 +57,8 @@ def load_weights(path: str | os.PathLike[str]) -> State:
     return state
 
 
-def load_into(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
-    """Put ``state`` into ``net``, after checking that it fits: same keys, same shapes, floats for floats, all finite.
-
-    ``net`` is left as it was if anything is wrong.
+def check_fits(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Refuse ``state`` unless it has the keys and shapes of ``net``, whose own tensors may be on the meta device.
 
     Args:
         source: what to call the weights in an error.
@@ -78,6 +76,18 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> No
     for key, target in own.items():
         if state[key].shape != target.shape:
             _misfit(net, state, source, f"{key} is {tuple(state[key].shape)}, not {tuple(target.shape)}")
+
+
+def load_into(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Put ``state`` into ``net``, after checking that it fits: same keys, same shapes, floats for floats, all finite.
+
+    ``net`` is left as it was if anything is wrong.
+
+    Raises:
+        CheckpointError: see :func:`check_fits`; or a value is not what a weight can be.
+    """
+    check_fits(net, state, source=source)
+    own = net.state_dict()
     for key, target in own.items():
         _check_values(f"{source}: {key}", key, state[key], target)
     with torch.no_grad():
@@ -180,6 +190,8 @@ def _load_safetensors(path: Path) -> State:
 
 def _safetensors_header(path: Path) -> dict[str, Any]:
     """The header, after checking that it lies in the file and that its tensors fill the rest exactly."""
+    if not path.is_file():  # a pipe would be waited for
+        raise CheckpointError(f"weights file {path} does not exist")
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:

@@ -117,7 +117,7 @@ def _linear_cross_entropy(log_p_BDhw: Tensor, truth_Bhw: Tensor) -> Tensor:
     truth = truth_Bhw.clamp(0, bins - 1)
     low = truth.floor().clamp_max(bins - 2)
     share = truth - low
-    index = low.long()[:, None]
+    index = low.nan_to_num().long()[:, None]  # a NaN stays one in share, and is named; as an index it would crash
     below = log_p_BDhw.gather(1, index)[:, 0]
     above = log_p_BDhw.gather(1, index + 1)[:, 0]
     return -((1 - share) * below + share * above)

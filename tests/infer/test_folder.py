@@ -1,0 +1,137 @@
+"""Prediction folders: whole or not at all, of one run, and readable back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from depthlight import StereoRig
+from depthlight.core.errors import InputError, OutputError
+from depthlight.infer.folder import OWNED, RESULT, is_complete, need_apart, need_writable, save_prediction
+from depthlight.infer.prediction import ModelIdentity, StereoPrediction
+from depthlight.io.disparity_files import read_disparity
+
+LEFT = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+RIG = StereoRig(fx=100, fy=100, cx=15, cy=10, baseline=0.1, width=30, height=20)
+
+
+@pytest.fixture
+def prediction():
+    disparity = np.full((20, 30), 4, np.float32)
+    valid = np.ones((20, 30), bool)
+    valid[:, :4] = False
+    identity = ModelIdentity("light.test", "0" * 64, "torch", "fp32", "cpu")
+    return StereoPrediction(disparity, np.full_like(disparity, 0.5), valid, 0.0, identity, 192, 0.1)
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_second_run_leaves_nothing_of_the_first(tmp_path, prediction):
+    both = replace(prediction, disparity_right=prediction.disparity)
+    save_prediction(tmp_path, both, LEFT, formats=("npy", "pfm", "tiff"), rig=RIG)
+    assert names(tmp_path) == set(OWNED)
+    (tmp_path / "notes.txt").write_text("mine")
+    result = save_prediction(tmp_path, prediction, LEFT)
+    assert names(tmp_path) == {*result["files"], "disparity.json", RESULT, "notes.txt"}
+    assert not {"depth.npy", "cloud.ply", "disparity.npy", "disparity_right.png"} & names(tmp_path)
+
+
+def test_an_interrupted_run_is_not_taken_for_whole(tmp_path, prediction, monkeypatch):
+    save_prediction(tmp_path, prediction, LEFT, request={"a": 1})
+    assert is_complete(tmp_path, {"a": 1})
+
+    def full(*args, **kwargs):
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr("depthlight.infer.folder.write_image", full)
+    with pytest.raises(OutputError):
+        save_prediction(tmp_path, prediction, LEFT, request={"a": 1})
+    assert not (tmp_path / RESULT).exists()
+    assert not is_complete(tmp_path, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rig": replace(RIG, width=40, height=20)},
+        {"truth_HW": np.ones((5, 5), np.float32)},
+        {"formats": ("exr",)},
+    ],
+    ids=["rig", "truth", "format"],
+)
+def test_what_cannot_be_written_leaves_the_old_result(tmp_path, prediction, wrong):
+    save_prediction(tmp_path, prediction, LEFT, request={"a": 1})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError):
+        save_prediction(tmp_path, prediction, LEFT, **wrong)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_valid_and_the_right_view_are_files(tmp_path, prediction):
+    right = np.full((20, 30), 5, np.float32)
+    result = save_prediction(tmp_path, replace(prediction, disparity_right=right), LEFT)
+    assert {"valid.png", "disparity_right.png"} <= set(result["files"])
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "valid.png")), np.where(prediction.valid, 255, 0))
+    np.testing.assert_array_equal(read_disparity(tmp_path / "disparity_right.png").disparity_HW, right)
+    stored = read_disparity(tmp_path / "disparity.png")
+    assert stored.valid_HW.all()  # dense, whatever is valid
+
+
+def test_a_folder_in_the_way_is_one_line(tmp_path, prediction):
+    (tmp_path / "depth.npy").mkdir()
+    with pytest.raises(OutputError, match=r"cannot write .*depth\.npy"):
+        save_prediction(tmp_path, prediction, LEFT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 10**5,
+        '{"request": {"a": 1}}',
+        '{"request": {"a": 1}, "files": 3}',
+        '{"request": {"a": 1}, "files": [1]}',
+        '{"request": {"a": 1}, "files": ["../x"]}',
+    ],
+)
+def test_a_strange_result_is_not_a_whole_one(tmp_path, text):
+    (tmp_path.parent / "x").write_text("")
+    (tmp_path / RESULT).write_text(text)
+    assert not is_complete(tmp_path, {"a": 1})
+
+
+def test_a_missing_file_makes_it_incomplete(tmp_path, prediction):
+    save_prediction(tmp_path, prediction, LEFT, request={"a": 1})
+    assert not is_complete(tmp_path, {"a": 2})
+    assert json.loads((tmp_path / RESULT).read_text())["request"] == {"a": 1}
+    (tmp_path / "valid.png").unlink()
+    assert not is_complete(tmp_path, {"a": 1})
+
+
+def test_inputs_are_kept_apart_links_followed(tmp_path):
+    (tmp_path / "out").mkdir()
+    image = tmp_path / "out/preview.png"
+    image.write_bytes(b"")
+    (tmp_path / "link.png").symlink_to(image)
+    (tmp_path / "also").symlink_to(tmp_path / "out")
+    (tmp_path / "out/left.png").write_bytes(b"")
+    need_apart([tmp_path / "out"], [tmp_path / "out/left.png", None, tmp_path / "none.png"])
+    for path, folder in ((image, "out"), (tmp_path / "link.png", "out"), (image, "also")):
+        with pytest.raises(InputError, match="would be replaced"):
+            need_apart([tmp_path / "elsewhere", tmp_path / folder], [path])
+
+
+def test_a_folder_is_tried_out_and_left_empty(tmp_path):
+    need_writable(tmp_path / "new/folder")
+    assert names(tmp_path / "new/folder") == set()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write into"):
+        need_writable(tmp_path / "file/folder")
