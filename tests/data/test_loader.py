@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,19 @@ def test_student_views_are_perturbed_copies() -> None:
     assert batch.student_left_B3HW.shape == batch.left_B3HW.shape
     assert not torch.equal(batch.student_left_B3HW, batch.left_B3HW)
     assert take(1)[0].student_left_B3HW is None
+
+
+def test_the_teacher_sees_the_clean_crop() -> None:
+    """Of what happens to the views only the geometry reaches the teacher, and the truth is that of stage 1."""
+    everything = replace(AugmentConfig(), gray=1.0, noise=1.0, blur=1.0, jpeg=1.0, erase=1.0, vertical_jitter=1.0)
+    looks = ("photometric", "gray", "noise", "blur", "jpeg", "erase", "vertical_jitter")
+    geometry_alone = replace(everything, **dict.fromkeys(looks, 0.0))
+    (perturbed,) = take(1, student=True, augment=everything)
+    (clean,) = take(1, augment=geometry_alone)
+    (supervised,) = take(1, augment=everything)
+    assert same(perturbed, clean)
+    assert torch.equal(perturbed.disp_BHW, supervised.disp_BHW)
+    assert not torch.equal(supervised.left_B3HW, clean.left_B3HW)
+    assert perturbed.student_left_B3HW is not None
+    spread = perturbed.student_left_B3HW.float().std(1).mean()
+    assert spread < 0.5 * clean.left_B3HW.float().std(1).mean(), "the student's gray views are not those of stage 1"

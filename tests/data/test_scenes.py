@@ -119,6 +119,17 @@ def test_a_bad_scene_is_told_in_one_line_that_names_its_path(tmp_path: Path, kin
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_not_wanted_is_not_read(tmp_path: Path) -> None:
+    folder = make_scene(tmp_path, "lazy")
+    for name in ("nocc.png", "disp_right.png"):
+        (folder / name).write_bytes(b"no image")
+    sample = SceneFolder(tmp_path, right_truth=False, visible=False)[0]
+    assert sample.visible_HW is sample.right_disparity_HW is None and sample.disparity_HW is not None
+    for wanted in ({"right_truth": False}, {"visible": False}):
+        with pytest.raises(DepthlightError, match=r"lazy"):
+            SceneFolder(tmp_path, **wanted)[0]
+
+
 def test_truth_may_be_waived(tmp_path: Path) -> None:
     (make_scene(tmp_path, "pair") / "disp.png").unlink()
     sample = SceneFolder(tmp_path, need_truth=False)[0]

@@ -47,6 +47,12 @@ def write_scene(folder: Path, seed: int, size: tuple[int, int] = SIZE) -> None:
 
 
 @pytest.fixture(scope="session")
+def scene_writer() -> Callable[..., None]:
+    """:func:`write_scene`, for tests that need scenes of their own."""
+    return write_scene
+
+
+@pytest.fixture(scope="session")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of eight tiny scenes."""
     root = tmp_path_factory.mktemp("pool")
@@ -55,7 +61,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(pool: Path) -> Callable[..., TrainConfig]:
     """Makes a configuration of the tiny network on the tiny scenes; keywords change it."""
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import torch
 import depthlight
 from depthlight.cli import main
 from depthlight.core.errors import ConfigError, DepthlightError, InputError
+from depthlight.data.samples import StereoSample
 from depthlight.data.scenes import SceneFolder
 from depthlight.io.images import read_image
-from depthlight.train import command, evaluation
+from depthlight.train import command, evaluation, pictures
 from depthlight.train.config import TrainConfig
-from depthlight.train.log import METRICS, append_row, read_rows
-from depthlight.train.loop import CHECKPOINTS, CONFIG_FILE, Run
+from depthlight.train.log import BAD, METRICS, BadLog, append_row, read_rows
+from depthlight.train.loop import CHECKPOINTS, CONFIG_FILE, Run, write_config
 from depthlight.train.machine import convolution_layout
 from depthlight.train.release import MODEL_FILE
 from depthlight.train.start import make_start
@@ -102,12 +104,62 @@ def test_bad_samples_are_told_and_counted(
     assert sum("plane-2" in line for line in told) == sum("plane-5" in line for line in told) == 2
 
 
+def test_bad_samples_are_listed_however_quiet_the_run(tiny: Tiny, tmp_path: Path, holed: Path) -> None:
+    config = tiny(data=[{"path": str(holed)}], schedule={"samples": 16})
+    Run(config, tmp_path / "run", quiet=True).run()
+    rows = read_rows(tmp_path / "run" / BAD)
+    assert len(rows) == 4
+    assert {row["sample"] for row in rows} == {"holed/plane-2", "holed/plane-5"}
+    assert all(str(holed / row["sample"].split("/")[1]) in row["error"] for row in rows)
+    log = BadLog(tmp_path / "run", 0)
+    log.resume(int(rows[2]["position"]))
+    assert read_rows(tmp_path / "run" / BAD) == rows[:2], "positions that come again are listed again"
+
+
 def test_bad_samples_stop_a_strict_run_and_too_many_any(tiny: Tiny, tmp_path: Path, holed: Path) -> None:
     data = [{"path": str(holed)}]
     with pytest.raises(InputError, match=r"plane-[25]"):
         Run(tiny(data=data, bad_samples="stop"), tmp_path / "strict", quiet=True).run()
     with pytest.raises(DepthlightError, match="max_bad_samples = 1"):
         Run(tiny(data=data, max_bad_samples=1), tmp_path / "few", quiet=True).run()
+
+
+def test_a_stop_during_an_evaluation_is_taken_at_the_next_step(
+    tiny: Tiny, tmp_path: Path, pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tiny(evaluate={"folder": str(pool), "minutes": 0.0}), tmp_path, quiet=True)
+    seen: list[str] = []
+
+    def write(sample: StereoSample, _: object) -> None:
+        seen.append(sample.name)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(pictures, "sample_writer", lambda folder: write)
+    assert run.run() == 143
+    assert seen == ["plane-0"], "nothing is evaluated after the signal"
+    assert run.progress.step == 2
+    assert not (tmp_path / evaluation.TABLE).exists()
+
+
+def test_a_run_is_kept_with_absolute_paths(tmp_path: Path, pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pool.parent)
+    here, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    settings = ["crop=[64,96]", "network_config.max_disp=96", "schedule.samples=2", "workers=0", "batch=2", "threads=1"]
+    command.start("cpu", [pool.name], [*settings, f"evaluate.folder={pool.name}"], here, quiet=True)
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert command.start(None, [], ["schedule.samples=4"], here, resume=True, quiet=True) == 0
+    written = json.loads((here / CONFIG_FILE).read_text())["config"]
+    assert written["data"][0]["path"] == written["evaluate"]["folder"] == str(pool.resolve())
+
+
+def test_a_run_begun_before_a_setting_was_dropped_resumes(tiny: Tiny, tmp_path: Path) -> None:
+    Run(tiny(), tmp_path, quiet=True)
+    write_config(tiny(), tmp_path, "cpu")
+    content = json.loads((tmp_path / CONFIG_FILE).read_text())
+    content["config"]["data"][0]["limit"] = 0
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(content))
+    assert command.start(None, [], [], tmp_path, resume=True, quiet=True) == 0
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tiny: Tiny, tmp_path: Path, pool: Path) -> None:

@@ -118,6 +118,20 @@ def test_labels_are_made_once_and_taken_up_after_a_stop(
     assert kept == pytest.approx([12.8] * 3 + [25.6] * 5, abs=0.01)
 
 
+def test_a_stop_is_heard_before_every_pass(monkeypatch: pytest.MonkeyPatch, sample: StereoSample) -> None:
+    made = teacher(monkeypatch, TeacherConfig(edges=False), 0.1, 0.1)
+    checks, passes = [], []
+    real = Answer.predict
+
+    def predict(self: Answer, *views: Any, **options: Any) -> StereoPrediction:
+        passes.append(len(checks))
+        return real(self, *views, **options)
+
+    monkeypatch.setattr(Answer, "predict", predict)
+    made.label(sample, lambda: checks.append(1))
+    assert passes == list(range(1, 11))  # two models: four variants each, and the mirrored pass
+
+
 def test_only_pairs_get_labels_and_a_given_folder_is_used(tiny: Tiny, pool: Path, tmp_path: Path) -> None:
     for scene in SceneFolder(pool)._names:
         write_disparity(tmp_path / pool.name / f"{scene}.png", np.full((64, 128), 3, np.float32), sidecar=False)

@@ -46,7 +46,17 @@ class AugmentConfig:
     erase: float = 0.4  # rectangles of the right view painted over
 
     def __post_init__(self) -> None:
-        for name in ("vertical_flip", "mirrored_swap", "shift", "vertical_jitter", "gray", "noise", "blur", "jpeg", "erase"):
+        for name in (
+            "vertical_flip",
+            "mirrored_swap",
+            "shift",
+            "vertical_jitter",
+            "gray",
+            "noise",
+            "blur",
+            "jpeg",
+            "erase",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"augment.{name} is {getattr(self, name)}", expected="a probability from 0 to 1")
         if not 0 < self.scale[0] <= self.scale[1]:
@@ -75,7 +85,16 @@ class AugmentConfig:
 def augment(
     sample: StereoSample, config: AugmentConfig, rng: np.random.Generator, crop: tuple[int, int]
 ) -> StereoSample:
-    """A crop of ``crop`` = (H, W) px with everything in ``config`` applied; disparity is finite, and 0 where invalid.
+    """A crop of ``crop`` = (H, W) px with all of ``config`` applied: :func:`geometry`, then :func:`appearance`."""
+    sample = geometry(sample, config, rng, crop)
+    left, right = appearance(sample.left_HW3, sample.right_HW3, config, rng)
+    return replace(sample, left_HW3=left, right_HW3=right)
+
+
+def geometry(
+    sample: StereoSample, config: AugmentConfig, rng: np.random.Generator, crop: tuple[int, int]
+) -> StereoSample:
+    """A clean crop: what moves the truth along with the views. Disparity is finite, and 0 where invalid.
 
     Samples smaller than the crop are enlarged until it fits, disparity with them. ``visible_HW`` and the right
     disparity are dropped. A sample without truth (unlabelled) stays without.
@@ -87,13 +106,19 @@ def augment(
     sample = crop_scaled(sample, crop, scale, shift, rng)
     if rng.random() < config.vertical_flip:
         sample = _vertical_flip(sample)
-    left, right = sample.left_HW3, sample.right_HW3
+    return replace(
+        sample, left_HW3=np.ascontiguousarray(sample.left_HW3), right_HW3=np.ascontiguousarray(sample.right_HW3)
+    )
+
+
+def appearance(left: Image, right: Image, config: AugmentConfig, rng: np.random.Generator) -> tuple[Image, Image]:
+    """What the cameras do to the views and the truth does not notice: misalignment, photometry, erased rectangles."""
     if config.vertical_jitter and rng.random() < config.vertical_jitter:
         right = _move_vertically(right, float(rng.uniform(-1, 1)) * config.vertical_jitter_px)
     left, right = photometric(left, right, config, rng)
     if rng.random() < config.erase:
         right = _erase(right, rng)
-    return replace(sample, left_HW3=np.ascontiguousarray(left), right_HW3=np.ascontiguousarray(right))
+    return np.ascontiguousarray(left), np.ascontiguousarray(right)
 
 
 def mirrored_swap(sample: StereoSample) -> StereoSample:
@@ -220,7 +245,7 @@ def _random_look(rng: np.random.Generator, strength: float, base: _Look | None =
 
 
 def photometric(left: Image, right: Image, config: AugmentConfig, rng: np.random.Generator) -> tuple[Image, Image]:
-    """Tone curves, blur, noise, compression and gray. With ``asymmetric`` the right view differs in about seven cases of ten."""
+    """Tone curves, blur, noise, compression and gray; with ``asymmetric`` others in the right view, in 0.7 of cases."""
     apart = config.asymmetric and rng.random() < 0.7
     if config.photometric:
         look = _random_look(rng, config.photometric)

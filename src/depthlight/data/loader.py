@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.errors import DepthlightError
-from .augment import AugmentConfig, augment, strong_colour_jitter
+from .augment import AugmentConfig, appearance, geometry, strong_colour_jitter
 from .samples import StereoDataset, StereoSample
 from .sampling import MixtureSampler
 
@@ -38,7 +38,8 @@ class BadSample:
 class Batch:
     """What a training step sees.
 
-    ``mask_BHW`` is true where the truth is known. ``student_left/right`` are the perturbed views of stage 2.
+    ``mask_BHW`` is true where the truth is known. ``student_left/right`` are the perturbed views of stage 2, beside
+    which ``left`` and ``right`` are clean.
     ``nominal`` is the batch size asked for: losses are divided by it, so a missing sample weighs nothing rather than
     raising the weight of its neighbours. ``cpu_seconds`` is what making the batch cost.
     """
@@ -92,11 +93,14 @@ class _Positions(Dataset["_Item | BadSample"]):
         try:
             sample = dataset[draw.index]
             rng = np.random.default_rng(draw.seed)
-            sample = augment(sample, self.augmentation, rng, self.crop)
-            student = strong_colour_jitter(sample.left_HW3, sample.right_HW3, rng) if self.student else None
+            sample = geometry(sample, self.augmentation, rng, self.crop)
+            views = appearance(sample.left_HW3, sample.right_HW3, self.augmentation, rng)
         except (DepthlightError, OSError) as error:
             return BadSample(f"{dataset.name}/{dataset.sample_name(draw.index)}", position, str(error))
-        return _Item(sample, student, position, time.thread_time() - started)
+        if self.student:  # the sample itself stays clean: it is what the teacher sees
+            return _Item(sample, strong_colour_jitter(*views, rng), position, time.thread_time() - started)
+        sample = replace(sample, left_HW3=views[0], right_HW3=views[1])
+        return _Item(sample, None, position, time.thread_time() - started)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ..core.errors import FileFormatError, ImageError, InputError
 from ..io.disparity_files import DisparityMap, read_disparity
 from ..io.images import read_image
+from .readers.base import check_size
 from .samples import StereoSample
 
 VIEW_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -38,6 +39,7 @@ class SceneFolder:
         names: the scenes to take, in this order (see :func:`read_list`); by default all folders with a left image,
             sorted by name.
         need_truth: whether a scene without ``disp.png`` is refused; if not, its disparity is ``None``.
+        right_truth, visible: whether ``disp_right.png`` and ``nocc.png`` are read where they are.
 
     Each sample carries the paths ``calib`` and the mapping ``meta`` in ``extra`` where the scene has them.
 
@@ -46,11 +48,17 @@ class SceneFolder:
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], names: Sequence[str] | None = None, *, need_truth: bool = True
+        self,
+        root: str | os.PathLike[str],
+        names: Sequence[str] | None = None,
+        *,
+        need_truth: bool = True,
+        right_truth: bool = True,
+        visible: bool = True,
     ) -> None:
         self.root = Path(root)
         self.name = self.root.resolve().name
-        self.need_truth = need_truth
+        self.need_truth, self.right_truth, self.visible = need_truth, right_truth, visible
         if not self.root.is_dir():
             raise InputError(f"{self.root} is not a folder", expected="a folder of scene folders", path=str(self.root))
         self._names = tuple(self._found()) if names is None else tuple(names)
@@ -77,16 +85,16 @@ class SceneFolder:
         folder = self.root / name
         left_HW3, right_HW3 = (read_image(_need_view(folder, side)) for side in ("left", "right"))
         size = left_HW3.shape[:2]
-        _check_size(folder / "right", right_HW3.shape[:2], size)
+        check_size(folder / "right", right_HW3.shape[:2], size)
         truth = self._truth(folder / "disp.png", size)
-        right_truth = _optional_disparity(folder / "disp_right.png", size)
+        right_truth = _optional_disparity(folder / "disp_right.png", size) if self.right_truth else None
         return StereoSample(
             left_HW3=left_HW3,
             right_HW3=right_HW3,
             name=name,
             disparity_HW=truth.disparity_HW if truth else None,
             valid_HW=truth.valid_HW if truth else None,
-            visible_HW=_optional_mask(folder / "nocc.png", size),
+            visible_HW=_optional_mask(folder / "nocc.png", size) if self.visible else None,
             right_disparity_HW=right_truth.disparity_HW if right_truth else None,
             path=folder,
             extra=_extra(folder),
@@ -152,7 +160,7 @@ def _optional_disparity(path: Path, size: tuple[int, ...]) -> DisparityMap | Non
     if not path.exists():
         return None
     disparity = read_disparity(path)
-    _check_size(path, disparity.disparity_HW.shape, size)
+    check_size(path, disparity.disparity_HW.shape, size)
     return disparity
 
 
@@ -160,17 +168,8 @@ def _optional_mask(path: Path, size: tuple[int, ...]) -> NDArray[np.bool_] | Non
     if not path.exists():
         return None
     mask_HW: NDArray[np.bool_] = read_image(path)[..., 0] > 0
-    _check_size(path, mask_HW.shape, size)
+    check_size(path, mask_HW.shape, size)
     return mask_HW
-
-
-def _check_size(path: Path, size: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    if size != expected:
-        raise FileFormatError(
-            f"{path} is {size[1]}×{size[0]}",
-            expected=f"{expected[1]}×{expected[0]} like the left image",
-            path=str(path),
-        )
 
 
 def _extra(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ..core.config import to_dict
 from ..core.errors import InputError
 from ..nets.checkpoints import read_metadata
 from . import machine
-from .config import TrainConfig, load_config, recipes
+from .config import TrainConfig, load_config, recipes, with_absolute_paths
 from .distributed import join, launch, leave
 from .loop import CHECKPOINTS, CONFIG_FILE, Run, read_config, write_config
 from .release import MODEL_FILE
@@ -40,7 +40,8 @@ def start(
     if show:
         print(json.dumps(to_dict(config), indent=1))
         return 0
-    if int(os.environ.get("RANK", "0")) == 0:
+    if int(os.environ.get("RANK", "0")) == 0:  # the others, if torchrun started this, take the precision over in Run
+        config = replace(with_absolute_paths(config), amp=machine.resolve_precision(config.amp, config.device))
         write_config(config, folder, name)
     quiet = quiet or as_json
     if ranks > 1:
@@ -85,5 +86,4 @@ def _resolve(
         raise InputError(
             f"{folder} already holds a run", hint="Add --resume to go on with it, or name another folder with -o"
         )
-    config = load_config(recipe, data=data, settings=settings)
-    return replace(config, amp=machine.resolve_precision(config.amp, config.device)), name, folder
+    return load_config(recipe, data=data, settings=settings), name, folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ from .machine import Precision
 from .schedule import ScheduleConfig
 
 RECIPES = Path(__file__).parent / "recipes"
+MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+PATH_OPTIONS = ("textures", "meshes", "mesh_cache")  # of the engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +31,15 @@ class Source:
 
     ``kind`` is ``scenes`` (scene folders), ``pairs`` (unlabelled pairs in any layout), ``synth`` (the engine, made on
     the fly) or the name of a reader (``sceneflow``, ``kitti2015``, ...); ``path`` its folder, for ``synth`` one of
-    textures, if any. ``count`` and ``height`` × ``width`` are for ``synth``. ``limit`` > 0 takes only the first so
-    many samples.
+    textures, if any. ``options`` are those of the reader (``version`` of ``tartanair``, ``split`` of ``kitti2015``,
+    ``layout`` of ``pairs``), for ``synth`` settings of the engine (``families``, ``meshes``, ``seed``: by default the
+    run's). ``count`` and ``height`` × ``width`` are for ``synth``.
     """
 
     kind: str = "scenes"
     path: str = ""
     weight: float = 1.0
-    limit: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
     count: int = 100_000
     height: int = 288
     width: int = 640
@@ -133,6 +136,40 @@ class TrainConfig:
             raise ConfigError("keep and log_every", expected="at least 1")
         if self.device != "auto" and not self.device.startswith(("cpu", "cuda")):
             raise ConfigError(f"device is {self.device!r}", expected="auto, cpu or cuda[:n]")
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The configuration as a run keeps it: it can be resumed from any folder."""
+    data = tuple(
+        replace(
+            source,
+            path=_absolute(source.path),
+            options={k: _absolute(v) if k in PATH_OPTIONS else v for k, v in source.options.items()},
+        )
+        for source in config.data
+    )
+    teacher, scenes = config.teacher, config.evaluate
+    return replace(
+        config,
+        start=_absolute_model(config.start),
+        data=data,
+        teacher=replace(
+            teacher,
+            labels=_absolute(teacher.labels),
+            sky=_absolute(teacher.sky),
+            models=tuple(_absolute_model(model) for model in teacher.models),
+        ),
+        evaluate=replace(scenes, folder=_absolute(scenes.folder), list=_absolute(scenes.list)),
+    )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve()) if path else path
+
+
+def _absolute_model(model: str) -> str:
+    """A model is a file or a name."""
+    return _absolute(model) if Path(model).suffix in MODEL_SUFFIXES else model
 
 
 def recipes() -> list[str]:

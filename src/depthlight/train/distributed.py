@@ -7,12 +7,13 @@ stopping and saving at no extra cost.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from ..core.errors import ConfigError, DepthlightError
 
-GRACE_SECONDS = 15.0
+GRACE_SECONDS = 8.0  # below the ten seconds in which a run must have left after SIGTERM
 
 
 class RankLostError(DepthlightError):
@@ -51,10 +52,8 @@ class Ranks:
             return list(numbers)
         tail = torch.tensor(numbers, dtype=torch.float32, device=tensors[0].device)
         vector = torch.cat([*(t.reshape(-1).float() for t in tensors), tail])
-        try:
+        with self._together():
             dist.all_reduce(vector)
-        except RuntimeError as error:
-            raise RankLostError(f"rank {self.rank} lost the others: {str(error).splitlines()[0]}") from None
         offset = 0
         for tensor in tensors:
             part = vector[offset : offset + tensor.numel()]
@@ -62,9 +61,22 @@ class Ranks:
             offset += tensor.numel()
         return [float(x) for x in vector[offset:].tolist()]
 
+    def decide(self, yes: bool, device: torch.device) -> bool:
+        """What the first rank says, on every rank."""
+        return self.exchange([torch.zeros(1, device=device)], [float(self.is_first and yes)])[0] > 0
+
     def barrier(self) -> None:
+        """Wait for the others."""
         if self.world > 1:
-            dist.barrier()
+            with self._together():
+                dist.barrier()
+
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise RankLostError(f"rank {self.rank} lost the others: {str(error).splitlines()[0]}") from None
 
 
 def join() -> Ranks:
@@ -87,7 +99,8 @@ def leave() -> None:
 def launch(command: Sequence[str], ranks: int, *, threads: int) -> int:
     """Run ``python -m <command>`` as ``ranks`` processes of this machine; the first failure ends them all.
 
-    Signals reach the ranks through :func:`_forward`; the exit status is that of the first rank to fail, or 0.
+    The exit status is that of the first rank to fail, or 0; after a SIGTERM, which is handed on to the ranks, it is
+    143 unless they had all finished.
     """
     if ranks < 1:
         raise ConfigError(f"--ranks {ranks}", expected="at least 1")
@@ -103,8 +116,9 @@ def launch(command: Sequence[str], ranks: int, *, threads: int) -> int:
         subprocess.Popen([sys.executable, "-m", *command], env={**environment, "RANK": str(i), "LOCAL_RANK": str(i)})
         for i in range(ranks)
     ]
-    with _Forward(children):
-        return _wait(children)
+    with _Forward(children) as forward:
+        status = _wait(children)
+    return 128 + forward.number if status and forward.number else status
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
@@ -130,11 +144,13 @@ class _Forward:
 
     def __init__(self, children: Sequence[subprocess.Popen[bytes]]) -> None:
         self.children = children
+        self.number = 0  # of the signal that was handed on
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Forward:
         import signal
 
         def forward(number: int, _frame: object) -> None:
+            self.number = number
             for child in self.children:
                 if child.poll() is None:
                     child.send_signal(number)
@@ -142,6 +158,7 @@ class _Forward:
         # A terminal's Ctrl-C reaches the whole group by itself; passing it on would count as the second one.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, forward)
+        return self
 
     def __exit__(self, *_: object) -> None:
         import signal

@@ -17,6 +17,7 @@ from ..data.samples import StereoDataset, StereoSample
 from ..data.scenes import SceneFolder, read_list
 from ..eval.protocol import PROTOCOLS
 from ..eval.runner import Pictures, evaluate
+from ..infer.prediction import StereoPrediction
 from ..infer.stereo import StereoModel
 from ..io.atomic import atomic_write_bytes
 from ..nets.stereo.base import StereoNet
@@ -47,17 +48,22 @@ def measure(
     *,
     device: torch.device,
     check: Callable[[], None],
-    pictures: Pictures | None = None,
+    pictures: Pictures,
 ) -> dict[str, float]:
     """Mean figures, over all scenes and per source, as flat columns.
 
     Args:
-        check: called before every scene; may raise to stop.
+        check: called after every scene; may raise to stop.
         pictures: given every scene and its prediction.
     """
     protocol = replace(PROTOCOLS["default"], max_disp=net.max_disp)
     matcher = StereoModel("run", TorchBackend(net, device=str(device)), weights_sha256=None, max_disp=net.max_disp)
-    result = evaluate(matcher, _Checked(dataset, check), protocol, pictures=pictures).to_dict()
+
+    def after(sample: StereoSample, prediction: StereoPrediction) -> None:
+        check()
+        pictures(sample, prediction)
+
+    result = evaluate(matcher, dataset, protocol, pictures=after).to_dict()
     if not result["scenes"]:
         first = next(iter(result["failures"].values()))
         raise InputError(f"none of the {len(dataset)} evaluation scenes could be measured: {first['error']}")
@@ -76,20 +82,3 @@ def record(folder: Path, facts: Mapping[str, Any], row: Mapping[str, float]) -> 
     lines += [" | ".join(entry.get(name, "") for name in columns) for entry in rows]
     text = "".join(f"| {line} |\n" for line in lines)
     atomic_write_bytes((folder / TABLE).with_suffix(".md"), text.encode())
-
-
-class _Checked:
-    """A data set that lets a stop request out between two scenes."""
-
-    def __init__(self, dataset: StereoDataset, check: Callable[[], None]) -> None:
-        self.dataset, self.check, self.name = dataset, check, dataset.name
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> StereoSample:
-        self.check()
-        return self.dataset[index]
-
-    def sample_name(self, index: int) -> str:
-        return self.dataset.sample_name(index)

@@ -16,6 +16,7 @@ from ..core.extras import have
 from ..io.atomic import atomic_write_bytes
 
 METRICS = "metrics.csv"
+BAD = "bad.csv"
 
 
 class RunLog:
@@ -43,14 +44,7 @@ class RunLog:
         """Bring the rows to the disk (before every checkpoint, so that no row before it can be missing)."""
         if self.folder is None or not self._pending:
             return
-        path = self.folder / METRICS
-        fresh = not path.is_file() or path.stat().st_size == 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab") as stream:
-                stream.write(_as_csv(self._pending, header=fresh))
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        _append(self.folder / METRICS, self._pending)
         self._pending.clear()
 
     def progress(self, values: Mapping[str, float], samples: int) -> None:
@@ -93,10 +87,42 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row.values()]
 
 
+class BadLog:
+    """``bad.csv`` (of another rank ``bad-rank1.csv``): every sample that could not be read, with the reason.
+
+    Rows are written at once, whatever is shown on the terminal.
+    """
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self.path = folder / (f"bad-rank{rank}.csv" if rank else BAD)
+
+    def resume(self, samples: int) -> None:
+        """Forget the rows from position ``samples`` on: those positions come again."""
+        if self.path.is_file():
+            rows = [row for row in read_rows(self.path) if int(row["position"]) < samples]
+            atomic_write_bytes(self.path, _as_csv(rows, header=True) if rows else b"")
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows of ``position``, ``sample`` and ``error``."""
+        if rows:
+            _append(self.path, rows)
+
+
 def append_row(path: Path, values: Mapping[str, Any]) -> None:
     """Add one row to a small CSV, rewritten as a whole so that it is never half there; new columns are allowed."""
     rows: list[Mapping[str, Any]] = [*read_rows(path)] if path.is_file() else []
     atomic_write_bytes(path, _as_csv([*rows, values], header=True))
+
+
+def _append(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Add rows at the end of a table, with a header if it is new."""
+    fresh = not path.is_file() or path.stat().st_size == 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as stream:
+            stream.write(_as_csv(rows, header=fresh))
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _as_csv(rows: list[Any], *, header: bool) -> bytes:

@@ -7,6 +7,7 @@ weights: a run that was killed and resumed ends with the same bits as one that w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -26,9 +27,9 @@ from ..data.sampling import MixtureSampler
 from ..io.atomic import atomic_write_bytes
 from . import checkpoint, evaluation, machine, pictures, release
 from .config import TrainConfig
-from .distributed import Ranks
+from .distributed import RankLostError, Ranks
 from .ema import Ema
-from .log import RunLog
+from .log import BadLog, RunLog
 from .schedule import ScheduleConfig, learning_rate, settle
 from .signals import StopFlag, StopRequestedError
 from .sources import open_source
@@ -47,7 +48,7 @@ class Progress:
 
     step: int = 0
     samples: int = 0  # positions used up, bad samples included
-    core_seconds: float = 0.0
+    core_seconds: float = 0.0  # of all ranks and their workers
     skipped: int = 0
     bad: int = 0
 
@@ -63,9 +64,9 @@ class Run:
             raise ConfigError(f"batch {config.batch} over {self.ranks.world} ranks", expected="a multiple")
         keep_freed_memory()
         machine.set_threads(config.threads)
-        config = replace(config, amp=machine.resolve_precision(config.amp, config.device))
-        self.config, self.folder, self.recipe = config, folder, recipe
         self.device = machine.pick_device(config.device, self.ranks.local_rank)
+        self.config = config = replace(config, amp=self._precision(config))
+        self.folder, self.recipe = folder, recipe
         self.progress, self.schedule = Progress(), config.schedule
         self.start = make_start(config)
         self.net = self.start.net.to(self.device)
@@ -77,9 +78,15 @@ class Run:
         self.ema = Ema(self.net, config.ema) if config.ema else None
         self.stage = self._make_stage()
         self.log = RunLog(folder if self.ranks.is_first else None, total=self.schedule.samples, quiet=quiet)
+        self.bad_log = BadLog(folder, self.ranks.rank)
         self._resume()
 
     # -------------------------------------------------------------------------------------------- making it up
+
+    def _precision(self, config: TrainConfig) -> machine.Precision:
+        """What the first rank finds: ranks that each timed it for themselves could train in two precisions."""
+        found = machine.resolve_precision(config.amp, config.device) if self.ranks.is_first else config.amp
+        return "bf16" if self.ranks.decide(found == "bf16", self.device) else "fp32"
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision of forward passes."""
@@ -93,7 +100,8 @@ class Run:
     def _open_data(self, stop: StopFlag) -> tuple[list[Any], MixtureSampler]:
         if not self.config.data:
             raise InputError("the run has no data", expected="--data DIR, or [[data]] in the recipe")
-        datasets = [open_source(source) for source in self.config.data]
+        mirrored = self.config.augment.mirrored_swap > 0
+        datasets = [open_source(s, seed=self.config.seed, right_truth=mirrored) for s in self.config.data]
         if self.config.stage == 3:
             from .stage3 import with_labels
 
@@ -134,6 +142,7 @@ class Run:
         self.progress = from_dict(Progress, state["progress"])
         self.schedule = self._settled(state["schedule"])
         self.log.resume(self.progress.step)
+        self.bad_log.resume(self.progress.samples)
         self.log.total = self.schedule.samples
         self.log.say(f"resumed at step {self.progress.step:,d}, {self.progress.samples:,d} samples")
 
@@ -204,6 +213,10 @@ class Run:
                 self.save()
                 self.log.say(f"stopped; go on with: depthlight train --resume -o {self.folder}")
                 return 128 + stop.requested
+            except RankLostError:
+                if not stop.requested:
+                    raise
+                return 128 + stop.requested  # the first rank had the same signal, saved and left
             finally:
                 self.log.close()
                 if self.ranks.is_first:
@@ -216,14 +229,16 @@ class Run:
         self._train_mode()
         means = _Means()
         saved = evaluated = time.monotonic()
+        spent = 0.0  # CPU seconds of this rank that the others have not been told of
         while not self._finished():
             started = time.process_time()
             save = self.ranks.is_first and time.monotonic() - saved >= 60 * self.config.checkpoint_minutes
             batch = next(source)
             self._report_bad(batch)
             lr = learning_rate(self.schedule, self.progress.samples)
-            result = stepper.run(batch.to(self.device), lr, stop=stop.requested, save=save)
-            self._advance(result, (time.process_time() - started + batch.cpu_seconds) * self.ranks.world)
+            result = stepper.run(batch.to(self.device), lr, stop=stop.requested, save=save, core_seconds=spent)
+            spent = time.process_time() - started + batch.cpu_seconds
+            self._advance(result)
             self._log_step(result, lr, means)
             if result.save:
                 self.save()
@@ -232,7 +247,9 @@ class Run:
                 stop.requested = stop.requested or result.stop // self.ranks.world or 15
                 raise StopRequestedError
             if scenes is not None and time.monotonic() - evaluated >= 60 * self.config.evaluate.minutes:
-                self._evaluate(scenes, stop)
+                # A stop that comes meanwhile is taken at the next step, where all ranks hear of it.
+                with contextlib.suppress(StopRequestedError):
+                    self._evaluate(scenes, stop)
                 evaluated = time.monotonic()
         self.save()
         if scenes is not None:
@@ -248,7 +265,7 @@ class Run:
     def _finished(self) -> bool:
         return bool(self.schedule.samples) and self.progress.samples >= self.schedule.samples
 
-    def _advance(self, result: StepResult, core_seconds: float) -> None:
+    def _advance(self, result: StepResult) -> None:
         """Count the step; stop where the policy says so."""
         progress = self.progress
         if result.problem:
@@ -264,11 +281,12 @@ class Run:
             )
         progress.step += 1
         progress.samples += self.config.batch
-        progress.core_seconds += core_seconds
+        progress.core_seconds += result.core_seconds
         self.schedule = settle(self.schedule, progress.samples, progress.core_seconds / 3600)
         self.log.total = self.schedule.samples
 
     def _report_bad(self, batch: Batch) -> None:
+        self.bad_log.add([{"position": bad.position, "sample": bad.name, "error": bad.error} for bad in batch.bad])
         for bad in batch.bad:
             if self.config.bad_samples == "stop":
                 raise InputError(
@@ -340,8 +358,11 @@ def read_config(folder: Path) -> tuple[dict[str, Any], str]:
     """
     try:
         content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        return dict(content["config"]), str(content["recipe"])
+        config, recipe = dict(content["config"]), str(content["recipe"])
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{folder} holds no run that could be resumed ({error})", expected=f"a {CONFIG_FILE}"
         ) from None
+    for source in config.get("data", ()):
+        source.pop("limit", None)  # a setting that runs begun before 0.1 still carry; it was never other than 0
+    return config, recipe

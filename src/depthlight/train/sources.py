@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..core.config import from_dict
 from ..core.errors import InputError
 from ..data.readers import open_dataset
 from ..data.samples import StereoDataset, StereoSample
@@ -11,44 +12,34 @@ from ..data.scenes import SceneFolder
 from .config import Source
 
 
-def open_source(source: Source) -> StereoDataset:
+def open_source(source: Source, *, seed: int, right_truth: bool) -> StereoDataset:
     """The data set of one source.
 
+    Args:
+        seed: of the run; the engine's, unless the source names its own.
+        right_truth: whether the right view's disparity will be used; it is not read from scene folders otherwise.
+
     Raises:
+        ConfigError: an option is unknown or refused.
         InputError: the folder is missing or holds nothing of that kind.
         UnknownNameError: no reader of that name.
     """
-    dataset: StereoDataset = _open(source)
-    if source.limit:
-        dataset = First(dataset, source.limit)
+    dataset = _open(source, seed, right_truth)
     if not len(dataset):
         raise InputError(f"{source.path} holds no samples of kind {source.kind!r}")
     return dataset
 
 
-def _open(source: Source) -> StereoDataset:
+def _open(source: Source, seed: int, right_truth: bool) -> StereoDataset:
     if source.kind == "synth":
-        return Synthetic(source)
+        return Synthetic(source, seed)
     path = Path(source.path)
-    if source.kind == "pairs" and any(path.glob("*/left.*")):
-        return SceneFolder(path, need_truth=False)
-    return open_dataset(source.kind, path)
-
-
-class First:
-    """The first ``count`` samples of a set."""
-
-    def __init__(self, dataset: StereoDataset, count: int) -> None:
-        self.dataset, self.count, self.name = dataset, count, dataset.name
-
-    def __len__(self) -> int:
-        return min(self.count, len(self.dataset))
-
-    def __getitem__(self, index: int) -> StereoSample:
-        return self.dataset[index]
-
-    def sample_name(self, index: int) -> str:
-        return self.dataset.sample_name(index)
+    if source.kind == "pairs" and not source.options and any(path.glob("*/left.*")):
+        return SceneFolder(path, need_truth=False, right_truth=False, visible=False)
+    options = source.options
+    if source.kind == "scenes":
+        options = {"right_truth": right_truth, "visible": False, **options}
+    return open_dataset(source.kind, path, **options)
 
 
 class Synthetic:
@@ -56,11 +47,14 @@ class Synthetic:
 
     name = "synth"
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, seed: int) -> None:
         from ..data.synth.engine import Engine, SynthConfig
 
         self.count = source.count
-        self.engine = Engine(SynthConfig(height=source.height, width=source.width, textures=source.path or None))
+        settings = {"seed": seed, "height": source.height, "width": source.width, **source.options}
+        if source.path:
+            settings["textures"] = source.path
+        self.engine = Engine(from_dict(SynthConfig, settings))
 
     def __len__(self) -> int:
         return self.count

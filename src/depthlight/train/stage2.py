@@ -18,6 +18,8 @@ from .stage1 import StageOutput, end_point_error, usable
 class SelfDistillation:
     """LAS1's stage 2: smooth-L1 to the teacher's disparity and 1 - cosine of the left features.
 
+    The two see one crop: the teacher as it is, the student after everything in ``augment`` and the strong jitter.
+
     With ``config.truth`` > 0 the supervised loss on the exact truth is added: on synthetic data it is free, and a small
     teacher is not always right.
     """

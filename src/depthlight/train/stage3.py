@@ -8,7 +8,7 @@ stage 1 on those labels, usually with the loss clamped. A folder of labels made 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def with_labels(
     """The data sets, those of kind ``pairs`` with pseudo-labels as their truth; the first rank makes what is missing.
 
     Args:
-        folder: of the run. ``check`` is called before every pair and may raise to stop.
+        folder: of the run. ``check`` is called before every pass over a pair and may raise to stop.
     """
     labels = Path(config.teacher.labels) if config.teacher.labels else folder / LABELS
     pairs = [dataset for dataset, source in zip(datasets, config.data, strict=True) if source.kind == "pairs"]
@@ -74,9 +74,8 @@ def make_labels(
         if not label_path(labels, dataset, index).is_file()
     ]
     for done, (dataset, index) in enumerate(missing, 1):
-        check()
         sample = dataset[index]
-        disparity, trusted = teacher.label(sample)
+        disparity, trusted = teacher.label(sample, check)
         write_disparity(label_path(labels, dataset, index), disparity, valid_HW=trusted, sidecar=False)
         say(f"label {done} of {len(missing)}: {sample.name}, {trusted.mean():.0%} of the pixels kept")
 
@@ -127,38 +126,45 @@ class Teacher:
         self.config = config
         self.models: list[StereoMatcher] = [load(name, backend="torch") for name in names]
 
-    def label(self, sample: StereoSample) -> tuple[Map, Mask]:
-        """Disparity (H, W) px, and the pixels to learn from."""
+    def label(self, sample: StereoSample, check: Callable[[], None] = lambda: None) -> tuple[Map, Mask]:
+        """Disparity (H, W) px, and the pixels to learn from; ``check`` is called before every pass."""
         left, right = sample.left_HW3, sample.right_HW3
-        passes = self._passes(left, right)
+        passes = list(self._passes(left, right, check))
         disparity: Map = np.nanmean(passes, axis=0).astype(np.float32)
         trusted: Mask = disparity > 0
         if self.config.spread_px and len(passes) > 1:
             trusted &= np.nanstd(passes, axis=0) <= self.config.spread_px
         if self.config.left_right:
-            other = self._mirrored(left, right)
+            other = self._mirrored(left, right, check)
             trusted &= left_right_mask(_tensor(disparity), _tensor(other))[0].numpy()
         if self.config.edges:
             image = torch.from_numpy(np.array(left)).permute(2, 0, 1)[None]
             trusted &= edge_mask(_tensor(disparity), image)[0].numpy()
         return self._with_sky(sample, disparity, trusted)
 
-    def _passes(self, left: Image, right: Image) -> list[Map]:
+    def _passes(self, left: Image, right: Image, check: Callable[[], None]) -> Iterator[Map]:
         """Every model on every variant, turned back to the pair as it is."""
-        passes = []
         for model in self.models:
+            check()
             plain = model.predict(left, right)
-            passes.append(plain.disparity)
-            if self.config.ensemble:
-                passes += [upside_down(model, left, right), in_gray(model, left, right)]
-                # Enlarged, the nearest things leave the range: no opinion there.
-                reach = (plain.max_disp - MARGIN_PX) / ENLARGED
-                passes.append(np.where(plain.disparity < reach, enlarged(model, left, right), np.float32(np.nan)))
-        return passes
+            yield plain.disparity
+            if not self.config.ensemble:
+                continue
+            check()
+            yield upside_down(model, left, right)
+            check()
+            yield in_gray(model, left, right)
+            check()
+            # Enlarged, the nearest things leave the range: no opinion there.
+            reach = (plain.max_disp - MARGIN_PX) / ENLARGED
+            yield np.where(plain.disparity < reach, enlarged(model, left, right), np.float32(np.nan))
 
-    def _mirrored(self, left: Image, right: Image) -> Map:
+    def _mirrored(self, left: Image, right: Image, check: Callable[[], None]) -> Map:
         """Disparity of the right view: flipped and swapped, the pair is a pair again."""
-        found = [m.predict(right[:, ::-1], left[:, ::-1]).disparity[:, ::-1] for m in self.models]
+        found = []
+        for model in self.models:
+            check()
+            found.append(model.predict(right[:, ::-1], left[:, ::-1]).disparity[:, ::-1])
         mean: Map = np.mean(found, axis=0, dtype=np.float32)
         return mean
 

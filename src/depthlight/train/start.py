@@ -13,7 +13,7 @@ from ..core import registry
 from ..core.errors import CheckpointError
 from ..nets.stereo import build
 from ..nets.stereo.base import StereoNet
-from .config import TrainConfig
+from .config import MODEL_SUFFIXES, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def locate(model: str, config: TrainConfig) -> tuple[Path, str, dict[str, Any], 
         family = metadata.get("family", config.network)
         network = json.loads(metadata.get("network", "{}"))
         return path, family, network, tuple(json.loads(metadata.get("lineage", "[]")))
-    if path.suffix in (".pth", ".pt", ".ckpt"):
+    if path.suffix in MODEL_SUFFIXES:
         return path, config.network, dict(config.network_config), ()
     name = registry.resolve(model)
     card = registry.bundled().get(name)

@@ -20,7 +20,10 @@ MAX_TERMS = 8
 
 @dataclass(frozen=True)
 class StepResult:
-    """Means over the samples of all ranks; ``stop`` and ``save`` are true if any rank asked for it."""
+    """Means over the samples of all ranks; ``stop`` and ``save`` are true if any rank asked for it.
+
+    ``core_seconds`` is the sum of what the ranks reported, so that every rank counts the same.
+    """
 
     loss: float
     terms: dict[str, float]
@@ -30,6 +33,7 @@ class StepResult:
     bad: int
     stop: int
     save: bool
+    core_seconds: float = 0.0
     problem: str = ""
 
 
@@ -49,8 +53,14 @@ class Stepper:
         self._names = [name for name, p in self.net.named_parameters() if p.requires_grad]
         self._statistics = [b for b in self.net.buffers() if b.is_floating_point()]
 
-    def run(self, batch: Batch, lr: float, *, stop: int = 0, save: bool = False) -> StepResult:
-        """Take one step. If anything is not finite, nothing changes and ``problem`` says what and where."""
+    def run(
+        self, batch: Batch, lr: float, *, stop: int = 0, save: bool = False, core_seconds: float = 0.0
+    ) -> StepResult:
+        """Take one step. If anything is not finite, nothing changes and ``problem`` says what and where.
+
+        Args:
+            stop, save, core_seconds: this rank's wishes and CPU time since its last report, to be told to the others.
+        """
         before = [b.clone() for b in self.net.buffers()]
         self.optimizer.zero_grad(set_to_none=True)
         output, problem = self._backward(batch)
@@ -59,7 +69,8 @@ class Stepper:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         names = sorted(output.terms) if output else []
-        numbers = self._numbers(batch, output, names, problem, stop, save)
+        told = [float(stop), float(save), core_seconds]
+        numbers = self._numbers(batch, output, names, problem, told)
         sums = self.ranks.exchange([*gradients, *self._statistics], numbers)
         norm = float(torch.nn.utils.get_total_norm(gradients))
         samples, failed = int(sums[0]), sums[1] > 0 or not math.isfinite(norm)
@@ -74,7 +85,7 @@ class Stepper:
             self.optimizer.step()
             if self.ema is not None:
                 self.ema.update(self.net)
-        mean = [value / max(samples, 1) for value in sums[5:]]
+        mean = [value / max(samples, 1) for value in sums[6:]]
         return StepResult(
             loss=sum(mean[1:]),
             terms=dict(zip(names, mean[1:], strict=False)),
@@ -84,6 +95,7 @@ class Stepper:
             bad=int(sums[2]),
             stop=int(sums[3]),
             save=sums[4] > 0,
+            core_seconds=sums[5],
             problem=problem if failed else "",
         )
 
@@ -100,10 +112,10 @@ class Stepper:
         return output, ""
 
     def _numbers(
-        self, batch: Batch, output: StageOutput | None, names: list[str], problem: str, stop: int, save: bool
+        self, batch: Batch, output: StageOutput | None, names: list[str], problem: str, told: list[float]
     ) -> list[float]:
-        """samples, failures, bad samples, stop, save, then the sums of EPE and of every term."""
-        head = [float(len(batch.names)), float(bool(problem)), float(len(batch.bad)), float(stop), float(save)]
+        """samples, failures, bad samples; stop, save, core seconds; then the sums of EPE and of every term."""
+        head = [float(len(batch.names)), float(bool(problem)), float(len(batch.bad)), *told]
         sums = [0.0] * (1 + MAX_TERMS)  # of one length on all ranks, also on one whose samples are all bad
         if output is not None:
             found = torch.stack([output.epe_B.sum(), *(output.terms[name].detach().sum() for name in names)])
