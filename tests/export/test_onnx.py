@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,12 @@ def test_one_graph_for_all_sizes(exported, batch, height, width):
     found = OnnxBackend(path, max_disp=64, threads=1).run(left, right, 64)
     for a, b in zip(wanted, found, strict=True):
         np.testing.assert_allclose(a, b, atol=tolerance("ort.max"))
+
+
+def test_the_file_tells_nothing_of_the_machine(exported):
+    data = exported[1].read_bytes()
+    assert str(Path(torch.__file__).parent).encode() not in data
+    assert str(Path(dl.__file__).parent).encode() not in data
 
 
 @pytest.mark.parametrize("name", [n for n in registry.bundled() if "onnx" in registry.bundled()[n].files])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,5 +57,15 @@ def export_onnx(net: StereoNet, path: str | os.PathLike[str], *, max_disp: int |
     )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
+    graph = _without_traces(program.model_proto)
     with atomic_path(Path(path)) as temporary:
-        program.save(str(temporary), external_data=False)
+        temporary.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _without_traces(model: Any) -> Any:
+    """The graph without the exporter's notes: each node carries stack traces with the paths of the machine."""
+    graph = model.graph
+    for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    return model
