@@ -6,6 +6,8 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -265,3 +267,17 @@ def test_hostile_sizes_do_not_reserve_memory(tmp_path: Path, content: str) -> No
 def test_no_such_weights(tmp_path: Path, name: str, match: str) -> None:
     with pytest.raises(CheckpointError, match=match):
         load_weights(tmp_path / name)
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path):
+    code = (
+        "import sys, torch; from pathlib import Path; from depthlight.nets.checkpoints import save_safetensors;"
+        "save_safetensors(Path(sys.argv[1]), {'b.weight': torch.ones(3, 2), 'a.bias': torch.zeros(1)},"
+        " {name: name * 3 for name in 'family network name max_disp lineage'.split()} | {'note': 'px × 2'})"
+    )
+    files = [tmp_path / f"{i}.safetensors" for i in range(3)]
+    for path in files:  # hash seeds differ between processes
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    assert len({path.read_bytes() for path in files}) == 1
+    assert read_metadata(files[0])["note"] == "px × 2"
+    assert load_weights(files[0])["b.weight"].tolist() == [[1.0, 1.0]] * 3

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..core.errors import CheckpointError
 from ..core.registry import NETWORK_FAMILIES
-from ..io.atomic import atomic_path
+from ..io.atomic import atomic_path, atomic_write_bytes
 from .stereo import build
 
 State = dict[str, Tensor]
@@ -145,7 +145,7 @@ def save_safetensors(
         CheckpointError: a value is NaN, infinite, or too large for 16 bits.
         OutputError: the file cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {}
     for key, tensor in _state_of(net_or_state).items():
@@ -154,8 +154,18 @@ def save_safetensors(
             if not bool(torch.isfinite(tensor).all()):
                 raise CheckpointError(f"{key} holds NaN, infinity, or a number too large for {tensor.dtype}")
         state[key] = tensor.cpu().clone(memory_format=torch.contiguous_format)
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, dict(metadata or {}))
+    atomic_write_bytes(path, _in_order(save(state, dict(metadata or {}))))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The file with its metadata sorted: safetensors writes them in random order, and equal weights need one hash."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def save_official(path: str | os.PathLike[str], net: nn.Module) -> None:
