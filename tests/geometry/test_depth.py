@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from depthlight import StereoRig
 from depthlight.core.errors import DepthlightError, FileFormatError, InputError
-from depthlight.geometry.cloud import PointCloud, encode_ply
-from depthlight.geometry.depth import disparity_to_depth
+from depthlight.core.tolerances import tolerance
+from depthlight.geometry.cloud import PointCloud
+from depthlight.geometry.depth import depth_to_disparity, disparity_to_depth
+from depthlight.io.depth_files import read_depth
 
 RIG = StereoRig(fx=1000, fy=1000, cx=320, cy=240, baseline=0.2, doffs=30, width=640, height=480)
 CALIB = """cam0=[3997.684 0 1176.728; 0 3997.684 1011.728; 0 0 1]
@@ -150,9 +152,64 @@ def test_ply_holds_points_and_colours(tmp_path):
     assert b"unit metre" in header
     assert body[:12] == points[0].tobytes()
     assert body[12:15] == b"\x01\x02\x03"
-    assert len(encode_ply(PointCloud(points)).split(b"end_header\n", 1)[1]) == 24
+    PointCloud(points).save(tmp_path / "b.ply")
+    assert len((tmp_path / "b.ply").read_bytes().split(b"end_header\n", 1)[1]) == 24
 
 
-def test_clouds_have_one_format(tmp_path):
-    with pytest.raises(InputError, match=r"\.ply"):
-        PointCloud(np.zeros((1, 3), np.float32)).save(tmp_path / "a.obj")
+@given(
+    st.floats(0.05, 4000), st.floats(-200, 500), st.floats(50, 5000), st.floats(0.005, 2), st.sampled_from([0.5, 1, 2])
+)
+def test_disparity_and_depth_are_inverse_to_each_other(total, doffs, focal, baseline, factor):
+    """X13: also through a resize of images and rig; relative to d + doffs, which is what depth comes from."""
+    disparity = total - doffs
+    rig = replace(RIG, fx=focal, fy=focal, baseline=baseline, doffs=doffs)
+    rig, disparity = rig.resized(int(640 * factor), int(480 * factor)), disparity * factor
+    if disparity < 0 or disparity + rig.doffs <= 0:
+        return
+    start = np.full((rig.height, rig.width), disparity, np.float32)[:2]
+    rig = replace(rig, height=2)
+    depth = disparity_to_depth(start, rig)
+    exact = rig.fx * rig.baseline / (start[0, 0].astype(np.float64) + rig.doffs)
+    assert depth.depth[0, 0] == pytest.approx(exact, rel=tolerance("depth.relative"))
+    back, valid = depth_to_disparity(depth.depth, rig)
+    assert not valid.any() or abs(float(back[0, 0]) - float(start[0, 0])) <= tolerance("depth.relative") * max(
+        total * factor, start[0, 0]
+    )
+
+
+def test_depth_that_no_disparity_has_is_not_valid():
+    rig = replace(RIG, width=4, height=1)
+    depth = np.array([[0, np.nan, -1, 1000]], np.float64)  # the last is beyond the plane of zero disparity
+    disparity, valid = depth_to_disparity(depth, rig)
+    assert not valid.any() and (disparity == 0).all()
+
+
+def test_uncertainty_is_the_slope_of_depth():
+    """sigma_z = z² / (fx · baseline) · sigma_d: half of what lies between d + sigma and d - sigma."""
+    rig = replace(RIG, width=3, height=1)
+    disparity, sigma = np.array([[5.0, 50, 400]], np.float32), np.full((1, 3), 0.01, np.float32)
+    depth = disparity_to_depth(disparity, rig, sigma_HW=sigma)
+    near, far = (disparity_to_depth(disparity + k * sigma, rig).depth.astype(np.float64) for k in (1, -1))
+    np.testing.assert_allclose(depth.sigma, (far - near) / 2, rtol=2e-2)
+    assert disparity_to_depth(disparity, rig).sigma is None
+
+
+def test_a_range_of_depths():
+    disparity = np.array([[170, 70, 20, 2]], np.float32)  # 1, 2, 4 and 6.25 m
+    depth = disparity_to_depth(disparity, replace(RIG, width=4, height=1), sigma_HW=np.ones((1, 4), np.float32))
+    kept = depth.between(1.5, 5)
+    assert kept.valid.tolist() == [[False, True, True, False]]
+    assert kept.depth[0, 0] == kept.sigma[0, 0] == 0 and kept.depth[0, 1] == 2
+    assert depth.between().valid.all()
+    for low, high in ((5, 1), (-1, 2), (None, 0), (float("nan"), 2), (1, float("nan"))):
+        with pytest.raises(InputError, match="depth range"):
+            depth.between(low, high)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "png", "pfm", "tiff"])
+def test_depth_is_saved_with_its_rig(tmp_path, suffix):
+    depth = disparity_to_depth(np.full((48, 64), 30, np.float32), RIG)
+    depth.save(tmp_path / f"depth.{suffix}")
+    read = read_depth(tmp_path / f"depth.{suffix}")
+    np.testing.assert_allclose(read.depth_HW, depth.depth, atol=0.0005)
+    assert StereoRig(**read.meta["rig"]) == depth.rig

@@ -25,9 +25,9 @@ from depthlight.io.disparity_files import (
     decode_kitti_png,
     png_scale,
     read_disparity,
-    read_npy,
     write_disparity,
 )
+from depthlight.io.float_maps import read_npy
 from depthlight.io.images import ImageLimits
 from depthlight.io.pfm import read_pfm, write_pfm
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..core.config import from_dict
-from ..core.errors import FileFormatError, InputError
-from ..io.text import read_text
+from ..core.errors import InputError
+
+if TYPE_CHECKING:
+    from .cameras import StereoCameras
 
 POSITIVE = ("fx", "fy", "baseline", "width", "height")
-MIDDLEBURY_KEYS = ("cam0", "cam1", "doffs", "baseline", "width", "height")
+
+
+def is_finite(value: Any) -> bool:
+    """Whether ``value`` is a finite number; never raises."""
+    try:
+        return math.isfinite(value)
+    except (OverflowError, TypeError):  # an integer beyond all floats; not a number at all
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +42,7 @@ class StereoRig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not _is_finite(value):
+            if not is_finite(value):
                 raise InputError(f"stereo rig: {field.name} is {str(value)[:40]}", expected="a finite number")
             if field.name in POSITIVE and value <= 0:
                 raise InputError(f"stereo rig: {field.name} is {value}", expected="a positive number")
@@ -69,66 +75,46 @@ class StereoRig:
             height=height,
         )
 
+    def cropped(self, x: int, y: int, width: int, height: int, *, x_right: int | None = None) -> StereoRig:
+        """The rig of the part of both images that begins at column ``x`` and row ``y``.
+
+        ``x_right``: the first column in the right image, where it is another one; ``doffs`` takes up the difference,
+        and disparities become smaller by ``x - x_right``. The part may reach beyond the image (padding).
+        """
+        moved = 0 if x_right is None else x - x_right
+        return replace(self, cx=self.cx - x, cy=self.cy - y, doffs=self.doffs + moved, width=width, height=height)
+
+    def cameras(self) -> StereoCameras:
+        """The same rig as two cameras without distortion, side by side."""
+        from .cameras import Camera, StereoCameras
+
+        left = Camera(fx=self.fx, fy=self.fy, cx=self.cx, cy=self.cy, width=self.width, height=self.height)
+        right = replace(left, cx=self.cx + self.doffs)
+        return StereoCameras(left=left, right=right, T=(-self.baseline, 0.0, 0.0))
+
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> StereoRig:
-        """Read Middlebury's ``calib.txt`` (baseline in mm) or our own JSON (baseline in metres).
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        size: tuple[int, int] | None = None,
+        format: str | None = None,
+        unit: str | None = None,
+    ) -> StereoRig:
+        """Read the calibration of a rectified pair in any format of :mod:`depthlight.geometry.calibration`.
+
+        Args:
+            path: file, or a folder with ``left.yaml`` and ``right.yaml`` (ROS).
+            size: (width, height) of the images, for formats that do not state it (KITTI's P2/P3, K.txt).
+            format: one of :data:`depthlight.geometry.calibration.FORMATS`; by default the content tells.
+            unit: ``"mm"`` or ``"m"``, of the lengths in the file; by default what the format states.
 
         Raises:
-            FileFormatError: missing, not a regular file, not UTF-8, or a key is absent or not a number.
-            InputError: a number that no camera has (zero focal length, infinity).
+            FileFormatError: missing, not a regular file, not UTF-8, a key is absent or not a number, no known format.
+            InputError: a number that no camera has, an implausible focal length or baseline, a unit or size that must
+                be given, or the file holds only cameras that are not rectified.
             LimitError: larger than 1 MiB.
         """
-        path = Path(path)
-        text = read_text(path, what="a calibration")
-        if path.suffix.lower() == ".json":
-            return _from_json(text, path)
-        return _from_middlebury(text, path)
+        from .calibration import read_calibration
 
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except (OverflowError, TypeError):  # an integer beyond all floats; not a number at all
-        return False
-
-
-def _from_json(text: str, path: Path) -> StereoRig:
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
-        raise FileFormatError(f"{path} is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise FileFormatError(
-            f"{path} does not hold a calibration", expected="a JSON object with fx, fy, cx, cy, baseline …"
-        )
-    try:
-        return from_dict(StereoRig, values, where=f"{path.name}: ")
-    except OverflowError:
-        raise FileFormatError(f"{path} holds a number beyond all bounds", expected="pixels and metres") from None
-
-
-def _from_middlebury(text: str, path: Path) -> StereoRig:
-    """Middlebury 2014 layout (vision.middlebury.edu/stereo/data/scenes2014): ``key=value`` lines, matrices in []."""
-    lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    values: dict[str, Any] = {key.strip(): value.strip() for key, value in lines.items()}
-    missing = [key for key in MIDDLEBURY_KEYS if key not in values]
-    if missing:
-        raise FileFormatError(
-            f"{path}: {missing[0]} is missing",
-            expected="Middlebury's calib.txt (cam0, cam1, doffs, baseline, width, height)",
-        )
-    try:
-        rows = [[float(x) for x in row.split()] for row in values["cam0"].strip("[]").split(";")]
-        (fx, _, cx), (_, fy, cy), _ = rows
-        return StereoRig(
-            fx=fx,
-            fy=fy,
-            cx=cx,
-            cy=cy,
-            baseline=float(values["baseline"]) / 1000,
-            doffs=float(values["doffs"]),
-            width=int(values["width"]),
-            height=int(values["height"]),
-        )
-    except ValueError as error:
-        raise FileFormatError(f"{path}: {error}", expected="numbers in Middlebury's calib.txt layout") from None
+        return read_calibration(path, size=size, format=format, unit=unit).need_rig(path)

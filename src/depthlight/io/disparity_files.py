@@ -17,27 +17,30 @@ Disparity is in px of the stated width and height, left view, x_right = x_left -
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
 
-from ..core.errors import DepthlightError, FileFormatError, InputError, LimitError, NonFiniteError
-from .atomic import atomic_path, atomic_write_bytes
-from .guard import DEFAULT_LIMITS, FileSource, ImageLimits, check_size, guarded, open_plugin, opened, sniff
-from .pfm import read_pfm, write_pfm
+from ..core.errors import FileFormatError, InputError, LimitError
+from .atomic import atomic_write_bytes
+from .float_maps import MAP_SUFFIXES, checked_map, read_float_map, write_float_map
+from .guard import DEFAULT_LIMITS, FileSource, ImageLimits
+from .png16 import read_png16, write_png16
+from .sidecar import read_sidecar, sidecar_text, stated_png_scale, stated_size
 
 KITTI_SCALE = 256
-DISPARITY_SUFFIXES = (".png", ".pfm", ".tiff", ".tif", ".npy")
+DISPARITY_SUFFIXES = MAP_SUFFIXES
 _SCALE_KEY = "depthlight:disparity_scale"
-_OWN_KEYS = ("space", "unit", "view", "width", "height", "encodings")
-_MAX_SIDECAR_BYTES = 2**20
+_FLOAT_ENCODINGS = {
+    "pfm": {"type": "float32", "invalid": "inf"},
+    "tiff": {"type": "float32", "invalid": "nan"},
+    "npy": {"type": "float32", "invalid": "nan"},
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def write_disparity(
         raise InputError(
             f"unknown disparity format {path.name!r}", expected="a name ending in " + ", ".join(DISPARITY_SUFFIXES)
         )
-    values_HW, valid_HW = _checked(disparity_HW, valid_HW, path.name)
+    values_HW, valid_HW = checked_map(disparity_HW, valid_HW, path.name, what="disparity", unit="px")
     largest = float(values_HW.max(initial=0.0, where=valid_HW))
     scale = png_scale(largest)
     if path.suffix.lower() == ".png" and scale != KITTI_SCALE and (scale is None or not sidecar):
@@ -87,7 +90,7 @@ def write_disparity(
             hint="Write .npy, .pfm or .tiff" + ("" if sidecar else ", or a sidecar, which states a wider scale"),
         )
     if sidecar:
-        text = _sidecar_text(values_HW.shape, scale, meta or {})
+        text = sidecar_text("disparity", "px", values_HW.shape, _encodings(scale), meta or {})
         atomic_write_bytes(path.with_suffix(".json"), text.encode("utf-8"))
     _write_map(path, values_HW, valid_HW, scale or KITTI_SCALE)
 
@@ -108,11 +111,9 @@ def read_disparity(path: str | os.PathLike[str], *, limits: ImageLimits = DEFAUL
         )
     meta = read_sidecar(path.with_suffix(".json"))
     if suffix == ".png":
-        disparity_HW, valid_HW = decode_kitti_png(path, scale=_png_scale_in(meta), limits=limits)
+        disparity_HW, valid_HW = decode_kitti_png(path, scale=stated_png_scale(meta), limits=limits)
     else:
-        raw_HW = {".pfm": read_pfm, ".npy": read_npy}.get(suffix, read_float_tiff)(path, limits=limits)
-        if raw_HW.ndim != 2:
-            raise FileFormatError(f"{path} has {raw_HW.shape[2]} channels", expected="one: a disparity map")
+        raw_HW = read_float_map(path, what="disparity", limits=limits)
         valid_HW = np.isfinite(raw_HW)
         disparity_HW = np.where(valid_HW, raw_HW, np.float32(0))
         if (disparity_HW < 0).any():
@@ -120,12 +121,7 @@ def read_disparity(path: str | os.PathLike[str], *, limits: ImageLimits = DEFAUL
             raise FileFormatError(
                 f"{path} has a negative disparity at row {row}, column {column}", expected="x_left - x_right >= 0"
             )
-    height, width = disparity_HW.shape
-    if meta and (meta.get("width"), meta.get("height")) != (width, height):
-        raise FileFormatError(
-            f"{path.name} is {width}×{height} but its sidecar says {meta.get('width')}×{meta.get('height')}",
-            expected="a sidecar written with the map",
-        )
+    stated_size(meta, disparity_HW.shape, path.name)
     return DisparityMap(disparity_HW, valid_HW, meta)
 
 
@@ -149,199 +145,19 @@ def decode_kitti_png(
         ImageError, LimitError: see :func:`depthlight.io.images.read_image`.
         FileFormatError: not 16-bit gray, or ``scale`` is not the one written in the PNG.
     """
-    with opened(source, limits, "") as (stream, label), guarded(label):
-        image = _checked_png(stream, label, limits)
-        image.load()
-        own = image.info.get(_SCALE_KEY)
-        stored_HW = np.asarray(image).astype(np.uint16)
-    if own is not None and scale is not None and float(own) != scale:
-        raise FileFormatError(f"{label} was written with scale {own}", expected=f"{scale:g}, as its sidecar says")
-    divisor = float(own) if own is not None else (scale or float(KITTI_SCALE))
-    if not 0 < divisor < float("inf"):
-        raise FileFormatError(f"{label} states a scale of {divisor}", expected="a positive number")
-    return (stored_HW / np.float32(divisor)).astype(np.float32), stored_HW > 0
+    return read_png16(source, _SCALE_KEY, KITTI_SCALE, scale=scale, limits=limits)
 
 
-def _checked_png(stream: BinaryIO, label: str, limits: ImageLimits) -> Image.Image:
-    """A 16-bit gray PNG with good checksums, not yet decoded."""
-    if sniff(stream, label, limits) != "PNG":
-        raise FileFormatError(f"{label} is not a PNG", expected="a 16-bit gray PNG")
-    open_plugin(stream, "PNG", label, limits).verify()
-    image = open_plugin(stream, "PNG", label, limits)
-    if not (image.mode.startswith("I;16") or image.mode == "I"):  # before Pillow 11: "I"
-        raise FileFormatError(
-            f"{label} is a PNG of mode {image.mode}", expected="a 16-bit gray PNG (KITTI: round(d·256))"
-        )
-    return image
-
-
-def _write_png(path: Path, values_HW: NDArray[np.float32], valid_HW: NDArray[np.bool_], scale: int) -> None:
-    steps_HW = np.rint(values_HW.astype(np.float64) * scale)
-    stored_HW = np.where(valid_HW, np.maximum(steps_HW, 1), 0).astype(np.uint16)
-    info = PngImagePlugin.PngInfo()
-    info.add_text(_SCALE_KEY, str(scale))
-    with atomic_path(path) as temporary:
-        Image.fromarray(stored_HW).save(temporary, format="PNG", pnginfo=info)
-
-
-# Float formats
-
-
-def read_npy(source: FileSource, *, limits: ImageLimits = DEFAULT_LIMITS) -> NDArray[np.float32]:
-    """An (H, W) float array of a .npy file; its header is checked against the file before anything is allocated.
-
-    Raises:
-        ImageError, LimitError: missing or too large.
-        FileFormatError: not .npy, another shape or type, not the bytes the header states, or beyond float32.
-    """
-    with opened(source, limits, "") as (stream, label):
-        try:
-            version = np.lib.format.read_magic(stream)
-            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-            shape, fortran, dtype = reader(stream)
-        except Exception as error:  # numpy parses the header as a Python literal; anything may be wrong in it
-            raise FileFormatError(
-                f"{label} is not a valid .npy file", expected="a float array of shape (H, W)"
-            ) from error
-        if len(shape) != 2 or dtype.kind != "f" or dtype.itemsize > 8:
-            raise FileFormatError(f"{label} holds {dtype} of shape {shape}", expected="float32 of shape (H, W)")
-        check_size(shape[1], shape[0], label, limits)
-        data = stream.read()
-    needed = shape[0] * shape[1] * dtype.itemsize
-    if len(data) != needed:
-        raise FileFormatError(f"{label} has {len(data):,} bytes of values", expected=f"{needed:,} as its header states")
-    values = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-    return _as_float32(values, label)
-
-
-def read_float_tiff(source: FileSource, *, limits: ImageLimits = DEFAULT_LIMITS) -> NDArray[np.float32]:
-    """An (H, W) float32 TIFF.
-
-    Raises:
-        ImageError, LimitError: see :func:`depthlight.io.images.read_image`.
-        FileFormatError: not a TIFF of one float32 channel.
-    """
-    with opened(source, limits, "") as (stream, label), guarded(label):
-        image = open_plugin(stream, "TIFF", label, limits) if sniff(stream, label, limits) == "TIFF" else None
-        if image is None or image.mode != "F":
-            raise FileFormatError(f"{label} is not a float TIFF", expected="a TIFF with one float32 channel")
-        image.load()
-        return np.asarray(image).astype(np.float32)
+def _encodings(scale: int | None) -> dict[str, Any]:
+    if scale is None:
+        return dict(_FLOAT_ENCODINGS)
+    png = {"type": "uint16", "scale": scale, "invalid": 0, "formula": "disparity = value / scale"}
+    return {**_FLOAT_ENCODINGS, "png": png}
 
 
 def _write_map(path: Path, values_HW: NDArray[np.float32], valid_HW: NDArray[np.bool_], scale: int) -> None:
-    suffix = path.suffix.lower()
-    if suffix == ".png":
-        _write_png(path, values_HW, valid_HW, scale)
-    elif suffix == ".pfm":
-        write_pfm(path, np.where(valid_HW, values_HW, np.float32(np.inf)))
+    if path.suffix.lower() == ".png":
+        write_png16(path, values_HW, valid_HW, key=_SCALE_KEY, scale=scale)
     else:
-        marked_HW = np.where(valid_HW, values_HW, np.float32(np.nan))
-        with atomic_path(path) as temporary:
-            if suffix == ".npy":
-                np.save(temporary, marked_HW, allow_pickle=False)
-            else:
-                Image.fromarray(marked_HW).save(temporary, format="TIFF")
-
-
-def _as_float32(values: NDArray[Any], label: str) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32)
-    if (np.isinf(narrow) & np.isfinite(values)).any():
-        raise FileFormatError(f"{label} has values beyond float32", expected="disparities in px")
-    return narrow
-
-
-def _checked(
-    disparity_HW: NDArray[Any], valid_HW: NDArray[np.bool_] | None, label: str
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    if disparity_HW.ndim != 2 or disparity_HW.size == 0 or disparity_HW.dtype.kind != "f":
-        raise InputError(
-            f"{label}: disparity is {disparity_HW.dtype} of shape {disparity_HW.shape}",
-            expected="float of shape (H, W)",
-        )
-    valid_HW = np.ones(disparity_HW.shape, np.bool_) if valid_HW is None else valid_HW
-    if valid_HW.shape != disparity_HW.shape or valid_HW.dtype != np.bool_:
-        raise InputError(
-            f"{label}: valid is {valid_HW.dtype} of shape {valid_HW.shape}",
-            expected=f"bool of shape {disparity_HW.shape}",
-        )
-    with np.errstate(over="ignore"):
-        values_HW = disparity_HW.astype(np.float32)
-    for bad_HW, what, error in (
-        (~np.isfinite(values_HW) & valid_HW, "a non-finite disparity", NonFiniteError),
-        ((values_HW < 0) & valid_HW, "a negative disparity", InputError),
-    ):
-        if bad_HW.any():
-            row, column = (int(i) for i in np.unravel_index(int(np.argmax(bad_HW)), bad_HW.shape))
-            raise error(
-                f"{label}: {what} ({disparity_HW[row, column]}) at row {row}, column {column}",
-                expected="finite px >= 0, or the pixel marked invalid",
-                row=row,
-                column=column,
-            )
-    return np.where(valid_HW, values_HW, np.float32(0)), valid_HW
-
-
-# Sidecar
-
-
-def _sidecar_text(shape: tuple[int, ...], scale: int | None, meta: Mapping[str, Any]) -> str:
-    taken = sorted(set(meta) & set(_OWN_KEYS))
-    if taken:
-        raise InputError(f"meta has {taken[0]!r}, which the sidecar states itself", expected="other keys")
-    encodings: dict[str, Any] = {
-        "pfm": {"type": "float32", "invalid": "inf"},
-        "tiff": {"type": "float32", "invalid": "nan"},
-        "npy": {"type": "float32", "invalid": "nan"},
-    }
-    if scale is not None:
-        encodings["png"] = {"type": "uint16", "scale": scale, "invalid": 0, "formula": "disparity = value / scale"}
-    content = {
-        "space": "disparity",
-        "unit": "px",
-        "view": "left",
-        "width": shape[1],
-        "height": shape[0],
-        **meta,
-        "encodings": encodings,
-    }
-    try:
-        return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise InputError(f"meta cannot be written as JSON ({error})", expected="plain finite values") from error
-
-
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """The sidecar, or an empty mapping where there is none (or only someone else's JSON, which has no ``space``).
-
-    Raises:
-        FileFormatError: not JSON, or about something else than disparity in px.
-    """
-    if not path.is_file():
-        return {}
-    if path.stat().st_size > _MAX_SIDECAR_BYTES:
-        raise FileFormatError(f"{path} is too large for a sidecar", expected=f"at most {_MAX_SIDECAR_BYTES:,} bytes")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except DepthlightError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path} is not valid JSON", expected="the sidecar of a disparity map") from error
-    if not isinstance(content, dict) or "space" not in content:
-        return {}
-    if (content["space"], content.get("unit")) != ("disparity", "px"):
-        raise FileFormatError(
-            f"{path} describes {content['space']!r} in {content.get('unit')!r}", expected="disparity in px"
-        )
-    return content
-
-
-def _png_scale_in(meta: Mapping[str, Any]) -> float | None:
-    try:
-        scale = meta["encodings"]["png"]["scale"]
-    except (KeyError, TypeError):
-        return None
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
-        raise FileFormatError(f"the sidecar states a PNG scale of {scale!r}", expected="a positive number")
-    return float(scale)
+        unknown = np.float32(np.inf if path.suffix.lower() == ".pfm" else np.nan)
+        write_float_map(path, np.where(valid_HW, values_HW, unknown))

@@ -17,10 +17,12 @@ from typing import BinaryIO, TypeAlias
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from ..core.errors import ConfigError, DepthlightError, ImageError, LimitError
+from ..core.extras import require
 
 FileSource: TypeAlias = "str | os.PathLike[str] | bytes"
 
-FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM")
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "HEIC")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # ISO/IEC 23008-12
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
@@ -112,6 +114,8 @@ def sniff(stream: BinaryIO, label: str, limits: ImageLimits) -> str:
         kind = "BMP"
     elif head[:2] in (b"P5", b"P6"):
         kind = "PPM"
+    elif head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
+        kind = "HEIC"
     if kind is None or kind not in limits.formats:
         what = f"{label} is not an image we read" if kind is None else f"{label} is a {kind} file"
         raise ImageError(what, expected="one of " + ", ".join(limits.formats), hint="Convert it to PNG")
@@ -126,12 +130,19 @@ def open_plugin(stream: BinaryIO, kind: str, label: str, limits: ImageLimits) ->
     if kind == "WEBP":
         check_size(*_webp_size(stream, label), label, limits)  # its reader allocates the canvas when opened
     stream.seek(0)
-    image = _PLUGINS[kind](stream)
+    image = _heic_plugin(label)(stream) if kind == "HEIC" else _PLUGINS[kind](stream)
     check_size(image.width, image.height, label, limits)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tile = [int(image.tag_v2.get(tag, 1)) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
         check_size(tile[0], tile[1], f"a tile of {label}", limits)
     return image
+
+
+def _heic_plugin(label: str) -> type[ImageFile.ImageFile]:
+    """pillow-heif's reader: it states the size without decoding, and turns pixels upright while it decodes them."""
+    module = require("pillow_heif", extra="heic", purpose=f"{label} is a HEIC file")
+    plugin: type[ImageFile.ImageFile] = module.HeifImageFile
+    return plugin
 
 
 def _webp_size(stream: BinaryIO, label: str) -> tuple[int, int]:

@@ -11,7 +11,8 @@ alpha               dropped, not composited: hidden pixels keep the colours stor
 CMYK, YCbCr         converted by Pillow, without a colour profile
 float               0–255, rounded; NaN, infinities, values outside, and 0–1 images are refused
 EXIF orientation    applied (all eight)
-several frames      the first one
+several frames      the first one; of HEIC the primary one
+HEIC                with the ``heic`` extra; more than 8 bits are reduced by its decoder
 32-bit integer, LAB refused
 ==================  ==================================================================================
 
@@ -35,7 +36,7 @@ from .pixels import from_array, from_float, three_channels, to_8_bit, upright
 
 __all__ = ["FORMATS", "IMAGE_SUFFIXES", "ImageLimits", "ImageSource", "as_image", "image_size", "read_image"]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm", ".heic", ".heif")
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]"
 
 _ORIENTATION = 0x0112

@@ -97,7 +97,7 @@ def pair_folders(
         InputError: a folder is missing or has no image, an image has no partner, or two want the same one.
     """
     left_folder, right_folder = Path(left_folder), Path(right_folder)
-    lefts, rights = _images(left_folder), _images(right_folder)
+    lefts, rights = image_files(left_folder), image_files(right_folder)
     if left_folder.resolve() == right_folder.resolve():
         lefts = [path for path in lefts if _without_side(path.stem, "right") is None]
         rights = [path for path in rights if _without_side(path.stem, "right") is not None]
@@ -114,7 +114,12 @@ def pair_folders(
     return [(stem, left_by_stem[stem], right_by_stem[stem]) for stem in sorted(left_by_stem)]
 
 
-def _images(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """The images directly in ``folder``, sorted by name; hidden and other files are left out.
+
+    Raises:
+        InputError: not a folder, or without an image.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder", expected="a folder of images")
     found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]

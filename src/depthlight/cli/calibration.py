@@ -1,0 +1,46 @@
+"""Options that read a calibration file, for the verbs that take one."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.errors import DepthlightError
+from ..core.registry import sha256_of
+from ..geometry.calibration import file_of
+from ..geometry.rig import StereoRig
+from ..io.images import image_size
+
+CalibFormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--calib-format",
+        help="middlebury, kitti, kitti-gray, foundation, eth3d, opencv, ros or json; by default the content tells.",
+    ),
+]
+UnitOption = Annotated[str | None, typer.Option("--unit", help="Unit of the calibration's lengths: mm, cm or m.")]
+
+
+def rig_for(
+    calib: Path | None, image: Path, *, side_by_side: bool, format: str | None = None, unit: str | None = None
+) -> StereoRig | None:
+    """The rig of a rectified pair, None without a file; ``image`` gives the size where the file states none.
+
+    Raises:
+        InputError, FileFormatError: see :meth:`depthlight.StereoRig.from_file`.
+    """
+    if calib is None:
+        return None
+    size = None
+    with contextlib.suppress(DepthlightError):  # a bad image is told where it is read; others may be good
+        height, width = image_size(image)
+        size = (width // 2 if side_by_side else width, height)
+    return StereoRig.from_file(calib, size=size, format=format, unit=unit)
+
+
+def calibration_hash(calib: Path | None) -> str | None:
+    """SHA-256 of the file (of a folder: of its first one), so that a resumed run notices another calibration."""
+    return None if calib is None else sha256_of(file_of(calib))

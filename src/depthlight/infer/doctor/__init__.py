@@ -1,0 +1,1 @@
+"""What is wrong with a pair: measurements, the rules that judge them, and a picture."""

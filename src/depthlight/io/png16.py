@@ -1,0 +1,74 @@
+"""16-bit gray PNG: whole numbers 0–65535, and beside them the scale that makes numbers with a unit of them.
+
+The scale stands in a text chunk of the file, so that it is not lost with a sidecar.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from ..core.errors import FileFormatError
+from .atomic import atomic_path
+from .guard import DEFAULT_LIMITS, FileSource, ImageLimits, guarded, open_plugin, opened, sniff
+
+
+def read_png16(
+    source: FileSource, key: str, default: float, *, scale: float | None = None, limits: ImageLimits = DEFAULT_LIMITS
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(value / scale as float32, value > 0), both (H, W). The scale is ``scale``, the file's own, or ``default``.
+
+    Args:
+        source: path or bytes.
+        key: name of the text chunk that states the file's own scale.
+        default: where nothing states a scale.
+        scale: what a sidecar states.
+        limits: of bytes and pixels.
+
+    Raises:
+        ImageError, LimitError: see :func:`depthlight.io.images.read_image`.
+        FileFormatError: not 16-bit gray, or ``scale`` is not the one written in the PNG.
+    """
+    with opened(source, limits, "") as (stream, label), guarded(label):
+        image = _checked_png(stream, label, limits)
+        image.load()
+        own = image.info.get(key)
+        stored_HW = np.asarray(image).astype(np.uint16)
+    if own is not None and scale is not None and float(own) != scale:
+        raise FileFormatError(f"{label} was written with scale {own}", expected=f"{scale:g}, as its sidecar says")
+    divisor = float(own) if own is not None else (scale or float(default))
+    if not 0 < divisor < float("inf"):
+        raise FileFormatError(f"{label} states a scale of {divisor}", expected="a positive number")
+    return (stored_HW / np.float32(divisor)).astype(np.float32), stored_HW > 0
+
+
+def write_png16(
+    path: str | os.PathLike[str],
+    values_HW: NDArray[np.floating[Any]],
+    valid_HW: NDArray[np.bool_],
+    *,
+    key: str,
+    scale: float,
+) -> None:
+    """Write ``round(value · scale)``, at least 1 where valid, 0 elsewhere. The caller has made sure that it fits."""
+    steps_HW = np.rint(values_HW.astype(np.float64) * scale)
+    stored_HW = np.where(valid_HW, np.maximum(steps_HW, 1), 0).astype(np.uint16)
+    info = PngImagePlugin.PngInfo()
+    info.add_text(key, f"{scale:g}")
+    with atomic_path(path) as temporary:
+        Image.fromarray(stored_HW).save(temporary, format="PNG", pnginfo=info)
+
+
+def _checked_png(stream: BinaryIO, label: str, limits: ImageLimits) -> Image.Image:
+    """A 16-bit gray PNG with good checksums, not yet decoded."""
+    if sniff(stream, label, limits) != "PNG":
+        raise FileFormatError(f"{label} is not a PNG", expected="a 16-bit gray PNG")
+    open_plugin(stream, "PNG", label, limits).verify()
+    image = open_plugin(stream, "PNG", label, limits)
+    if not (image.mode.startswith("I;16") or image.mode == "I"):  # before Pillow 11: "I"
+        raise FileFormatError(f"{label} is a PNG of mode {image.mode}", expected="a 16-bit gray PNG")
+    return image
