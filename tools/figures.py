@@ -7,6 +7,7 @@ Usage: python tools/figures.py SECTION [options]      (see SECTION --help)
     footprint    [--tests-seconds S | --run-tests]   installed size, start, tests, lines     about 2 minutes
     invariances  [--pairs N]                X1–X8 of the bundled default                     about 3 minutes
     pictures                                docs/pictures                                    under a minute
+    uncertainty  [--data DIR --list FILE]   confidence against error, docs/how-to/metres.md  about 5 minutes
     all          --data DIR --list FILE     everything above
     training     --run DIR                  the main run's log and curve in docs/experiments.md
 
@@ -45,6 +46,10 @@ def run(section: str, options: argparse.Namespace) -> None:
         from bench import invariances
 
         invariances.run(options.pairs)
+    elif section == "uncertainty":
+        from bench import uncertainty
+
+        uncertainty.run(60, options.data, options.list)
     elif section == "training":
         from bench import training
 
@@ -59,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = top.add_subparsers(dest="section", required=True)
-    subs = {name: verbs.add_parser(name) for name in (*SECTIONS, "all", "training")}
+    subs = {name: verbs.add_parser(name) for name in (*SECTIONS, "all", "training", "uncertainty")}
+    subs["uncertainty"].add_argument("--data", type=Path, help="folder of scene folders")
+    subs["uncertainty"].add_argument("--list", type=Path, help="the scenes to take")
     subs["training"].add_argument("--run", type=Path, required=True, help="folder of the run")
     for name in ("accuracy", "all"):
         subs[name].add_argument("--data", type=Path, required=True, help="folder of scene folders")

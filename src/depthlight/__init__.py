@@ -17,20 +17,32 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .core.errors import DepthlightError as DepthlightError
     from .core.registry import list_models as list_models
+    from .geometry.calibration import read_calibration as read_calibration
+    from .geometry.cameras import StereoCameras as StereoCameras
     from .geometry.cloud import PointCloud as PointCloud
     from .geometry.depth import DepthMap as DepthMap
     from .geometry.rig import StereoRig as StereoRig
+    from .infer.doctor.diagnose import diagnose as diagnose
     from .infer.load import load as load
+    from .infer.mono import load_mono as load_mono
+    from .infer.mono_prediction import MonoPrediction as MonoPrediction
     from .infer.prediction import StereoPrediction as StereoPrediction
+    from .refine.api import refine as refine
 
 _HOMES = {
     "DepthMap": "geometry.depth",
     "DepthlightError": "core.errors",
+    "MonoPrediction": "infer.mono_prediction",
     "PointCloud": "geometry.cloud",
+    "StereoCameras": "geometry.cameras",
     "StereoPrediction": "infer.prediction",
     "StereoRig": "geometry.rig",
+    "diagnose": "infer.doctor.diagnose",
     "list_models": "core.registry",
     "load": "infer.load",
+    "read_calibration": "geometry.calibration",
+    "load_mono": "infer.mono",
+    "refine": "refine",
 }
 
 __all__ = [*_HOMES, "__version__"]

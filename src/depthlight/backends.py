@@ -120,6 +120,11 @@ class TorchBackend:
         self.device = device
         self.precision = precision
 
+    @property
+    def net(self) -> Any:
+        """The network on its device, in evaluation mode; what adapts to a pair leaves it as it was."""
+        return self._net
+
     def check_range(self, max_disp: int) -> None:
         import torch
 

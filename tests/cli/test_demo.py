@@ -11,7 +11,7 @@ def test_demo_works_from_the_package_alone(call, tmp_path):
     out = tmp_path / "demo"
     status, text, _ = call("demo", "-o", out)
     assert status == 0
-    assert {path.name for path in out.iterdir()} == FILES | {"depth.npy", "cloud.ply"}
+    assert {path.name for path in out.iterdir()} == FILES | {"depth.npy", "depth.json", "depth_sigma.npy", "cloud.ply"}
     error = float(text.split("mean error ")[1].split(" px")[0])
     assert error < 3
 

@@ -11,7 +11,9 @@ from PIL import Image
 
 from depthlight import StereoRig
 from depthlight.core.errors import InputError, OutputError
+from depthlight.geometry.cloud import CLOUD_FORMATS
 from depthlight.infer.folder import OWNED, RESULT, is_complete, need_apart, need_writable, save_prediction
+from depthlight.infer.metres import DEPTH_FORMATS, Metres
 from depthlight.infer.prediction import ModelIdentity, StereoPrediction
 from depthlight.io.disparity_files import read_disparity
 
@@ -33,8 +35,9 @@ def names(folder):
 
 
 def test_a_second_run_leaves_nothing_of_the_first(tmp_path, prediction):
-    both = replace(prediction, disparity_right=prediction.disparity)
-    save_prediction(tmp_path, both, LEFT, formats=("npy", "pfm", "tiff"), rig=RIG)
+    both = replace(prediction, disparity_right=prediction.disparity, confidence=np.ones((20, 30), np.float32))
+    everything = Metres(depth=DEPTH_FORMATS, cloud=CLOUD_FORMATS, mesh=True)
+    save_prediction(tmp_path, both, LEFT, formats=("npy", "pfm", "tiff"), rig=RIG, metres=everything)
     assert names(tmp_path) == set(OWNED)
     (tmp_path / "notes.txt").write_text("mine")
     result = save_prediction(tmp_path, prediction, LEFT)
@@ -62,8 +65,9 @@ def test_an_interrupted_run_is_not_taken_for_whole(tmp_path, prediction, monkeyp
         {"rig": replace(RIG, width=40, height=20)},
         {"truth_HW": np.ones((5, 5), np.float32)},
         {"formats": ("exr",)},
+        {"rig": RIG, "metres": Metres(nearest=100)},
     ],
-    ids=["rig", "truth", "format"],
+    ids=["rig", "truth", "format", "range"],
 )
 def test_what_cannot_be_written_leaves_the_old_result(tmp_path, prediction, wrong):
     save_prediction(tmp_path, prediction, LEFT, request={"a": 1})

@@ -1,19 +1,23 @@
-"""``depthlight eval``: a model on a folder of scenes with ground truth, under a stated protocol."""
+"""``depthlight eval``: a model on a folder of scenes with ground truth, under a stated protocol.
+
+The stereo task is here; what differs for single images is in ``cli/eval_mono.py``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.errors import CheckFailedError
+from ..core.errors import CheckFailedError, InputError, UnknownNameError
 from ..data.samples import StereoSample
 from ..data.scenes import SceneFolder, read_list
-from ..eval.assertions import check_assertions, parse_assertion
+from ..eval.assertions import Assertion, check_assertions, parse_assertion
 from ..eval.protocol import get_protocol
-from ..eval.result import SceneFailure, SceneResult
+from ..eval.result import EvalResult, SceneFailure, SceneResult
 from ..eval.runner import evaluate as run_protocol
 from ..infer.load import load
 from ..infer.prediction import StereoPrediction
@@ -32,19 +36,35 @@ from .common import (
     say,
 )
 
+if TYPE_CHECKING:
+    from ..eval.mono_result import MonoEvalResult
+
+TASKS = ("stereo", "mono")
 SHOWN = ("epe", "bad1", "bad2", "bad3", "d1", "density", "ause", "bad2_kept80")
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="Folder of scenes: <scene>/{left.png,right.png,disp.png[,nocc.png]}.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of scenes: <scene>/{left.png,right.png,disp.png[,nocc.png]}; mono also {image.png,depth.png}."
+        ),
+    ],
     model: ModelOption = None,
     weights: WeightsOption = None,
     names: Annotated[
         Path | None, typer.Option("--list", help="File with the scenes to take, one name per line.")
     ] = None,
+    task: Annotated[str, typer.Option("--task", help="stereo, or mono: depth from one image.")] = "stereo",
     protocol: Annotated[
         str, typer.Option("--protocol", help="default, kitti, middlebury-q/h/f, eth3d, drivingstereo, sceneflow.")
     ] = "default",
+    alignment: Annotated[
+        str | None, typer.Option("--alignment", help="mono: affine (default), paper, or none for metric depth.")
+    ] = None,
+    max_depth: Annotated[
+        float | None, typer.Option("--max-depth", help="mono: metres beyond which truth does not count.")
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the result here as JSON; - for standard output.")
     ] = None,
@@ -64,10 +84,24 @@ def evaluate(
     """Measure a model on a folder of scenes with ground truth.
 
     Without flags: one forward pass at input size in fp32, range 0-192, all ground-truth pixels, mean over scenes.
+    For --task mono see docs/reference/mono-protocol.md; the model `ramp` is the baseline that looks at nothing.
     """
+    if task not in TASKS:
+        raise UnknownNameError("task", task, TASKS)
+    report = Report(json_file, csv, [parse_assertion(check) for check in checks or []], quiet)
+    listed = read_list(names) if names else None
+    if task == "mono":
+        from .eval_mono import evaluate_mono
+
+        stereo_only = (("--protocol", protocol != "default"), ("--weights", weights), ("--threads", threads))
+        refuse_for("mono", (*stereo_only, ("--backend", backend != "auto")))
+        evaluate_mono(
+            data, model, listed, alignment or "affine", max_depth, report, pictures, device=device, precision=precision
+        )
+        return
+    refuse_for("stereo", (("--alignment", alignment), ("--max-depth", max_depth)))
     chosen = get_protocol(protocol)
-    assertions = [parse_assertion(check) for check in checks or []]
-    dataset = SceneFolder(data, read_list(names) if names else None)
+    dataset = SceneFolder(data, listed)
     matcher = load(model, weights=weights, backend=backend, device=device, precision=precision, threads=threads)
     with progress("eval", len(dataset), quiet=quiet) as bar:
 
@@ -79,23 +113,51 @@ def evaluate(
         result = run_protocol(
             matcher, dataset, chosen, on_scene=told, pictures=_painter(pictures) if pictures else None
         )
-    facts = result.to_dict()
-    on_stdout = json_file == Path("-")
-    if on_stdout:
-        emit_json(facts)
-    elif not quiet:
-        _table(facts)
-    if json_file and not on_stdout:
-        result.to_json(json_file)
-    if csv:
-        result.to_csv(csv)
-    if result.failures:
-        raise CheckFailedError(
-            f"{len(result.failures)} of {len(dataset)} scenes failed, first {result.failures[0].name}"
-        )
-    if assertions:
-        check_assertions(facts, assertions)
-        say(f"{len(assertions)} assertions hold.", quiet=quiet, as_json=on_stdout)
+    report.of(result, SHOWN)
+
+
+def refuse_for(task: str, options: Sequence[tuple[str, object]]) -> None:
+    """Options that say nothing to the task are refused rather than ignored: (name, whether or to what it was set).
+
+    Raises:
+        InputError: one of them was set.
+    """
+    for name, given in options:
+        if given is not None and given is not False:
+            raise InputError(f"{name} says nothing to --task {task}", hint=f"Leave out {name}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a result goes, and what must hold of it."""
+
+    json_file: Path | None
+    csv: Path | None
+    checks: list[Assertion]
+    quiet: bool
+
+    def of(self, result: EvalResult | MonoEvalResult, shown: Sequence[str]) -> None:
+        """Print and write a result, then check it; ``shown`` are the figures of the printed table.
+
+        Raises:
+            CheckFailedError: a scene failed, or a check does not hold.
+        """
+        facts = result.to_dict()
+        on_stdout = self.json_file == Path("-")
+        if on_stdout:
+            emit_json(facts)
+        elif not self.quiet:
+            _table(facts, shown)
+        if self.json_file and not on_stdout:
+            result.to_json(self.json_file)
+        if self.csv:
+            result.to_csv(self.csv)
+        if result.failures:
+            total = len(result.scenes) + len(result.failures)
+            raise CheckFailedError(f"{len(result.failures)} of {total} scenes failed, first {result.failures[0].name}")
+        if self.checks:
+            check_assertions(facts, self.checks)
+            say(f"{len(self.checks)} assertions hold.", quiet=self.quiet, as_json=on_stdout)
 
 
 def _painter(folder: Path) -> Callable[[StereoSample, StereoPrediction], None]:
@@ -112,7 +174,7 @@ def _painter(folder: Path) -> Callable[[StereoSample, StereoPrediction], None]:
     return paint
 
 
-def _table(facts: dict[str, Any]) -> None:
+def _table(facts: dict[str, Any], shown: Sequence[str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -122,15 +184,15 @@ def _table(facts: dict[str, Any]) -> None:
     table = Table(title=title, box=box.SIMPLE_HEAD)
     table.add_column("source")
     table.add_column("n", justify="right")
-    for name in SHOWN:
+    for name in shown:
         table.add_column(name, justify="right")
     rows = [(group, figures["n"], figures) for group, figures in facts["groups"].items()]
     if facts["mean"]:
         rows.append(("mean", counts["scenes"], facts["mean"]))
     for group, count, figures in rows:
-        table.add_row(group, str(count), *(_cell(figures.get(name)) for name in SHOWN))
+        table.add_row(group, str(count), *(_cell(figures.get(name)) for name in shown))
     Console(width=110).print(table)
 
 
 def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"

@@ -23,6 +23,12 @@ INTERRUPTED = 130
 VERBS = {
     "demo": "Run the bundled weights on a real pair: disparity, confidence, picture, cloud.",
     "stereo": "Disparity of a pair, of two folders, or of a side-by-side image.",
+    "mono": "Depth of one photo or a folder of photos: relative, or metres by metric models.",
+    "refine": "Better depth of a photo at test time, by how it looks under new lights.",
+    "measure": "Distances and sizes in metres, from a result with a calibration.",
+    "doctor": "What is wrong with a pair, and what to do about it.",
+    "calibrate": "Calibrate two cameras from pictures of a board.",
+    "rectify": "Raw pairs to rectified pairs and their calibration.",
     "models": "List what can be loaded, or show one model's card.",
     "compare": "Several models on one pair, side by side.",
     "eval": "Measure a model on a folder of scenes with ground truth.",

@@ -46,6 +46,13 @@ def _row(full: str) -> dict[str, str]:
     card = registry.bundled().get(full)
     if card is not None:
         return {"name": full, "from": "this package", "licence": card.licence, "what": card.summary}
+    if full in registry.MONO_HUB:
+        licence = "Apache-2.0" if full.endswith("small") else "CC-BY-NC-4.0"
+        what = f"depth from one image, {registry.MONO_HUB[full]}"
+        return {"name": full, "from": "hub", "licence": licence, "what": what}
+    if full in registry.PRIOR_HUB:
+        what = f"guidance for refine, {registry.PRIOR_HUB[full]}"
+        return {"name": full, "from": "hub", "licence": "CreativeML OpenRAIL-M", "what": what}
     if full in registry.HUB_WEIGHTS:
         what = f"authors' weights, {registry.HUB_REPOSITORY}/{registry.HUB_WEIGHTS[full]}"
         return {"name": full, "from": "hub or --weights", "licence": "MIT", "what": what}

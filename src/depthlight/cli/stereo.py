@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,14 +11,19 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from ..core.config import to_dict
 from ..core.errors import CheckFailedError, DepthlightError, InputError
 from ..core.registry import sha256_of
 from ..geometry.rig import StereoRig
+from ..infer.doctor.diagnose import glance
 from ..infer.folder import FORMATS, is_complete, need_apart, need_writable, save_prediction
 from ..infer.load import load
-from ..infer.prediction import StereoMatcher
+from ..infer.metres import Metres
+from ..infer.prediction import StereoMatcher, StereoPrediction
+from ..infer.region import Region, predict_region
 from ..io.images import read_image
 from ..io.names import inside, pair_folders, safe_names, split_side_by_side
+from .calibration import CalibFormatOption, UnitOption, calibration_hash, rig_for
 from .common import (
     BackendOption,
     DeviceOption,
@@ -33,6 +38,20 @@ from .common import (
     progress,
     say,
 )
+from .metric import (
+    CloudOption,
+    DepthOption,
+    ExportOption,
+    MaxDepthOption,
+    MeshOption,
+    MinDepthOption,
+    NormalsOption,
+    VoxelOption,
+    export_results,
+    metres_from,
+    need_outside,
+)
+from .region import MaskOption, RoiOption, region_from
 
 SATURATION_TO_MENTION = 0.01
 
@@ -82,6 +101,9 @@ class Settings:
     formats: tuple[str, ...]
     rig: StereoRig | None
     calib: str | None
+    metres: Metres
+    region: Region | None = None
+    region_id: Mapping[str, str] = field(default_factory=dict)  # what the request says of it
 
     def request(self, job: Job, matcher: StereoMatcher) -> dict[str, Any]:
         """Everything the result depends on: a result of another request is done again."""
@@ -92,6 +114,8 @@ class Settings:
             "left_right": self.left_right,
             "formats": list(self.formats),
             "calib": self.calib,
+            "metres": to_dict(self.metres) if self.rig else None,
+            **self.region_id,
         }
 
 
@@ -103,8 +127,18 @@ def stereo(
     weights: WeightsOption = None,
     calib: Annotated[
         Path | None,
-        typer.Option(help="Calibration (Middlebury calib.txt or our JSON): adds depth in metres and a cloud."),
+        typer.Option(help="Calibration of the rectified pair, in any known format: adds metres and a cloud."),
     ] = None,
+    calib_format: CalibFormatOption = None,
+    unit: UnitOption = None,
+    depth: DepthOption = None,
+    cloud: CloudOption = None,
+    mesh: MeshOption = False,
+    min_depth: MinDepthOption = None,
+    max_depth: MaxDepthOption = None,
+    voxel: VoxelOption = None,
+    normals: NormalsOption = False,
+    export: ExportOption = None,
     max_disp: MaxDispOption = None,
     side_by_side: Annotated[
         bool, typer.Option("--side-by-side", help="The one image given is two views, whatever its shape.")
@@ -115,6 +149,8 @@ def stereo(
     formats: Annotated[
         str, typer.Option("--format", help="Besides png, any of npy,pfm,tiff (comma-separated).")
     ] = "png",
+    roi: RoiOption = None,
+    mask: MaskOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do pairs again whose result is there.")] = False,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
@@ -128,26 +164,48 @@ def stereo(
     A folder run writes OUT/<name>/ per pair, goes on after a bad pair (status 1 at the end), and when started again
     does only what is missing.
     """
+    region, region_id = region_from(roi, mask)
+    jobs = list(_jobs(left, right, out, side_by_side=side_by_side))
+    rig = rig_for(calib, jobs[0].left, side_by_side=right is None, format=calib_format, unit=unit)
     settings = Settings(
         max_disp=max_disp,
         left_right=left_right,
         formats=_formats(formats),
-        rig=StereoRig.from_file(calib) if calib else None,
-        calib=sha256_of(calib) if calib else None,
+        rig=rig,
+        calib=calibration_hash(calib),
+        metres=metres_from(
+            calib is not None,
+            depth=depth,
+            cloud=cloud,
+            mesh=mesh,
+            nearest=min_depth,
+            farthest=max_depth,
+            voxel=voxel,
+            normals=normals,
+            export=export,
+        ),
+        region=region,
+        region_id=region_id,
     )
-    jobs = list(_jobs(left, right, out, side_by_side=side_by_side))
     inputs = [path for job in jobs for path in (job.left, job.right)]
-    need_apart([job.folder for job in jobs], [*inputs, calib, weights, Path(model) if model else None])
+    need_apart([job.folder for job in jobs], [*inputs, calib, mask, weights, Path(model) if model else None])
+    if export:
+        need_outside(out / export, inputs)
     matcher = load(model, weights=weights, backend=backend, device=device, precision=precision, threads=threads)
     matcher.check_range(max_disp)
     if left.is_dir():
         need_writable(out)
-        _run_folder(jobs, matcher, settings, overwrite=overwrite, as_json=as_json, quiet=quiet)
+        exported = (export, out) if export else None
+        _run_folder(jobs, matcher, settings, overwrite=overwrite, exported=exported, as_json=as_json, quiet=quiet)
         return
-    result = _do(jobs[0], matcher, settings)
+    result, doubt = _do(jobs[0], matcher, settings)
+    if export:
+        _export(export, out, jobs)
     if as_json:
         emit_json(result)
     _tell(jobs[0], result, quiet=quiet, as_json=as_json)
+    if doubt:
+        say(f"This looks wrong: {doubt}. Run depthlight doctor on the pair.", quiet=quiet, as_json=as_json)
 
 
 def _formats(text: str) -> tuple[str, ...]:
@@ -180,27 +238,48 @@ def _jobs(left: Path, right: Path | None, out: Path, *, side_by_side: bool) -> I
         yield Job(left, right, out)
 
 
-def _do(job: Job, matcher: StereoMatcher, settings: Settings) -> dict[str, Any]:
+def _do(job: Job, matcher: StereoMatcher, settings: Settings) -> tuple[dict[str, Any], str]:
+    """Compute and write one pair; returns what ``result.json`` holds, and what speaks against trusting it."""
     left, right = job.images()
     if settings.rig is not None:
         settings.rig.resized(left.shape[1], left.shape[0])  # a wrong calibration is told before the work, not after
-    prediction = matcher.predict(left, right, max_disp=settings.max_disp, left_right=settings.left_right)
-    return save_prediction(
+    prediction = _predict(matcher, left, right, settings)
+    result = save_prediction(
         job.folder,
         prediction,
         left,
         formats=settings.formats,
         rig=settings.rig,
+        metres=settings.metres,
         request=settings.request(job, matcher),
     )
+    fault = glance(left, right, prediction.max_disp)
+    return result, "" if fault is None else fault.says
+
+
+def _predict(
+    matcher: StereoMatcher, left: NDArray[np.uint8], right: NDArray[np.uint8], settings: Settings
+) -> StereoPrediction:
+    how: dict[str, Any] = {"max_disp": settings.max_disp, "left_right": settings.left_right}
+    if settings.region is None:
+        return matcher.predict(left, right, **how)
+    return predict_region(matcher, left, right, settings.region, **how)
 
 
 def _run_folder(
-    jobs: list[Job], matcher: StereoMatcher, settings: Settings, *, overwrite: bool, as_json: bool, quiet: bool
+    jobs: list[Job],
+    matcher: StereoMatcher,
+    settings: Settings,
+    *,
+    overwrite: bool,
+    exported: tuple[str, Path] | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     done: list[str] = []
     kept: list[str] = []
     failed: dict[str, DepthlightError] = {}
+    doubted: dict[str, str] = {}
     with progress("stereo", len(jobs), quiet=quiet) as bar:
         for job in jobs:
             name = job.folder.name
@@ -208,20 +287,39 @@ def _run_folder(
                 if not overwrite and is_complete(job.folder, settings.request(job, matcher)):
                     kept.append(name)
                 else:
-                    _do(job, matcher, settings)
+                    doubt = _do(job, matcher, settings)[1]
                     done.append(name)
+                    if doubt:
+                        doubted[name] = doubt
             except DepthlightError as error:
                 if str(error) not in map(str, failed.values()):  # what all pairs share is told once
                     bar.warn(f"{name}: {error}")
                 failed[name] = error
             bar.step(name)
+    if exported and (done or kept):
+        _export(*exported, [job for job in jobs if job.folder.name not in failed])
     if as_json:
         emit_json({"done": done, "kept": kept, "failed": {name: str(error) for name, error in failed.items()}})
     say(f"{len(done)} done, {len(kept)} already there, {len(failed)} failed.", quiet=quiet, as_json=as_json)
+    if doubted:
+        first, doubt = next(iter(doubted.items()))
+        text = f"{len(doubted)} of {len(done)} look wrong, first {first}: {doubt}. Run depthlight doctor on that pair."
+        say(text, quiet=quiet, as_json=as_json)
+    _raise_failures(jobs, failed)
+
+
+def _raise_failures(jobs: list[Job], failed: dict[str, DepthlightError]) -> None:
+    """Status 1 where some pairs failed; where all did for one reason, that reason."""
     if len(failed) == len(jobs) and len({str(error) for error in failed.values()}) == 1:
         raise next(iter(failed.values()))  # not a bad pair: a mistake in what was asked for
     if failed:
         raise CheckFailedError(f"{len(failed)} of {len(jobs)} pairs failed, first {next(iter(failed))}")
+
+
+def _export(layout: str, out: Path, jobs: list[Job]) -> None:
+    """All results of this run as one RGB-D folder, named after their left images."""
+    names = safe_names([job.left.stem for job in jobs])
+    export_results(layout, out, ((name, job.folder, job.images()[0]) for name, job in zip(names, jobs, strict=True)))
 
 
 def _tell(job: Job, result: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
@@ -231,6 +329,12 @@ def _tell(job: Job, result: dict[str, Any], *, quiet: bool, as_json: bool) -> No
         quiet=quiet,
         as_json=as_json,
     )
+    if 0 in (result.get("metres", {}).get(kind) for kind in ("points", "triangles")):
+        say(
+            "No cloud or mesh: no pixel is certain enough. Run depthlight doctor on the pair.",
+            quiet=quiet,
+            as_json=as_json,
+        )
     if result["saturated_share"] > SATURATION_TO_MENTION:
         say(
             f"{100 * result['saturated_share']:.1f} % of the pixels are at the range limit ({result['max_disp']} px): "

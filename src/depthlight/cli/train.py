@@ -14,7 +14,10 @@ from .common import JsonFlag, QuietFlag
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(help="debug, cpu, las1-paper, las2-paper, finetune, adapt, or a .toml file; not with --resume."),
+        typer.Argument(
+            help="debug, cpu, las1-paper, las2-paper, finetune, adapt, mono, prior, prior-unconditional, or a .toml "
+            "file; not with --resume."
+        ),
     ] = None,
     data: Annotated[
         list[str] | None,

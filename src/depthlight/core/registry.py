@@ -16,13 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from .config import from_dict
-from .errors import CheckpointError, UnknownNameError
+from .errors import CheckpointError, InputError, UnknownNameError
 
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT_MODEL = "light.prototype"
 
 NETWORK_FAMILIES = ("light", "las1", "las2-s", "las2-m", "las2-l", "las2-h")
 CLASSICAL = ("sgbm", "sgbm-oracle")
+MONO_FAMILIES = ("mono",)
+PRIOR_FAMILIES = ("relight",)
+TASK_FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "stereo": NETWORK_FAMILIES,
+    "mono": MONO_FAMILIES,
+    "prior": PRIOR_FAMILIES,
+}
 
 HUB_REPOSITORY = "tomtomtommi/LiteAnyStereoV2"
 HUB_WEIGHTS: Mapping[str, str] = {
@@ -32,6 +39,15 @@ HUB_WEIGHTS: Mapping[str, str] = {
     "las2-h.official": "LAS2_H.pth",
 }
 OFFICIAL = ("las1.official", *HUB_WEIGHTS)
+DEFAULT_MONO = "mono.synth-v1"
+DEFAULT_PRIOR = "relight.synth-v1"
+# Short names of others' models on the hub, by what they are for; loaded through transformers and diffusers.
+MONO_HUB: Mapping[str, str] = {
+    "depth-anything-v2-small": "depth-anything/Depth-Anything-V2-Small-hf",
+    "depth-anything-v2-base": "depth-anything/Depth-Anything-V2-Base-hf",
+    "depth-anything-v2-large": "depth-anything/Depth-Anything-V2-Large-hf",
+}
+PRIOR_HUB: Mapping[str, str] = {"sd-1.5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 DEFAULT_TAGS: Mapping[str, str] = {name.split(".", 1)[0]: name for name in (DEFAULT_MODEL, *OFFICIAL)}
 
 
@@ -83,10 +99,18 @@ def list_models(pattern: str = "*") -> list[str]:
     """Full names of all models, matching a shell pattern such as ``"las2*"``, sorted.
 
     :func:`depthlight.load` also takes a bare family (the keys of :data:`DEFAULT_TAGS`) and a model file. The official
-    weights come from the hub, ``las1.official`` from a file given as ``weights``.
+    weights come from the hub, ``las1.official`` from a file given as ``weights``. :data:`MONO_HUB` and
+    :data:`PRIOR_HUB` are for :func:`depthlight.load_mono` and :func:`depthlight.refine`.
     """
-    names = {*bundled(), *OFFICIAL, *CLASSICAL}
+    names = {*bundled(), *OFFICIAL, *CLASSICAL, *MONO_HUB, *PRIOR_HUB}
     return sorted(name for name in names if fnmatch.fnmatch(name, pattern))
+
+
+def task_of(name: str) -> str:
+    """What a full name is for: ``stereo``, ``mono`` or ``prior``."""
+    if name in MONO_HUB or family_of(name) in MONO_FAMILIES:
+        return "mono"
+    return "prior" if name in PRIOR_HUB or family_of(name) in PRIOR_FAMILIES else "stereo"
 
 
 def resolve(name: str | None) -> str:
@@ -100,6 +124,19 @@ def resolve(name: str | None) -> str:
     full = DEFAULT_TAGS.get(name, name)
     if full not in list_models():
         raise UnknownNameError("model", name, [*list_models(), *DEFAULT_TAGS])
+    return full
+
+
+def need_task(full: str, task: str) -> str:
+    """``full`` again, after refusing a model of another task than ``stereo``, ``mono`` or ``prior``.
+
+    Raises:
+        InputError: says what the model is for.
+    """
+    found = task_of(full)
+    if found != task:
+        use = {"stereo": "depthlight stereo", "mono": "depthlight mono", "prior": "depthlight refine --prior"}[found]
+        raise InputError(f"{full} is a {found} model", expected=f"a {task} model", hint=f"Use it with {use}")
     return full
 
 

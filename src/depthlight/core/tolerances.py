@@ -38,14 +38,34 @@ TOLERANCES = MappingProxyType(
         "x8.scale.rise": 0.6,
         # procedural data
         "synth.disparity": 1e-4,  # rendered truth against the analytic surface
+        # metres
+        "depth.relative": 1e-6,  # X13: disparity ↔ depth, relative to d + doffs
+        "depth.png.steps": 0.5,  # X14: of a 16-bit depth PNG, in its own steps
+        "mesh.depth.median": 5e-3,  # the mesh rendered from the left camera against its depth, relative
         # metrics
         "metrics": 1e-9,  # X16
         # synthetic truth, visible pixels, camera off
         "synth.photometric.median": 1.0,  # gray levels between the left view and the right one warped by the truth
         "synth.leftright.median": 0.02,  # px between the two views' truths
         "synth.leftright.share": 0.999,  # of pixels away from edges within 0.5 px
+        # re-lighting: against the official code, whose golden outputs are float32
+        "relight.golden": 5e-5,  # normals and re-lit images
+        "relight.depth": 1e-5,  # pseudo-depth, smoothness, both alignments, metrics
+        # refinement
+        "refine.identity": 2e-2,  # T9: share of the range, paper recipe with nothing to follow: AdamW's weight decay
+        # a diffusion prior's loss and gradient in float32 against the formula in float64, relative
+        "sds.relative": 1e-4,
+        # geometry
+        "geometry.resize": 1e-6,  # X13: K scaled in two steps or one, relative
+        "geometry.vertical": 0.01,  # X13: rows of matching points after rectification
+        "calibrate.baseline": 0.005,  # corners with 0.05 px of noise, relative
+        "calibrate.focal": 0.01,
+        "calibrate.degrees": 0.3,
         # training
         "ddp.weights": 1e-5,  # T8
+        # single images
+        "mono.batch": 1e-5,  # two images together against one by one: other convolution kernels
+        "mono.loss": 1e-9,  # the affine-invariant loss under scale and shift of the answer, float64
     }
 )
 

@@ -156,12 +156,12 @@ def crop_scaled(
     if sample.disparity_HW is not None:
         source = sample.disparity_HW[window]
         known = np.isfinite(source) if sample.valid_HW is None else sample.valid_HW[window] & np.isfinite(source)
-        disparity, valid = _resize_truth(np.where(known, source, 0).astype(np.float32), known, crop)
+        disparity, valid = resize_truth(np.where(known, source, 0).astype(np.float32), known, crop)
         disparity = np.where(valid, (disparity + shift) * np.float32(crop[1] / columns), np.float32(0))
     return replace(
         sample,
-        left_HW3=_resize(sample.left_HW3[window], crop),
-        right_HW3=_resize(sample.right_HW3[moved], crop),
+        left_HW3=resize(sample.left_HW3[window], crop),
+        right_HW3=resize(sample.right_HW3[moved], crop),
         disparity_HW=disparity,
         valid_HW=valid,
         visible_HW=None,
@@ -169,16 +169,19 @@ def crop_scaled(
     )
 
 
-def _resize(image: Image, size: tuple[int, int]) -> Image:
+def resize(image: Image, size: tuple[int, int]) -> Image:
     if image.shape[:2] == size:
         return np.ascontiguousarray(image)
     return cv2.resize(np.ascontiguousarray(image), size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _resize_truth(
-    disparity_HW: NDArray[np.float32], valid_HW: NDArray[np.bool_], size: tuple[int, int]
+def resize_truth(
+    disparity_HW: NDArray[np.float32], valid_HW: NDArray[np.bool_], size: tuple[int, int], step: float = 0.5
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Linear inside a surface, nearest at edges and holes: no value between two surfaces is ever invented."""
+    """Linear inside a surface, nearest at edges and holes: no value between two surfaces is ever invented.
+
+    Neighbours that differ by ``step`` (px) or more are taken for two surfaces.
+    """
     if disparity_HW.shape == size:
         return disparity_HW, valid_HW
     to = size[::-1]
@@ -186,7 +189,7 @@ def _resize_truth(
     near = cv2.resize(disparity_HW, to, interpolation=cv2.INTER_NEAREST_EXACT)
     known = cv2.resize(mask, to, interpolation=cv2.INTER_NEAREST_EXACT) > 0
     smooth = cv2.resize(disparity_HW, to, interpolation=cv2.INTER_LINEAR)
-    inside = (cv2.resize(mask, to, interpolation=cv2.INTER_LINEAR) == 255) & (np.abs(smooth - near) < 0.5)
+    inside = (cv2.resize(mask, to, interpolation=cv2.INTER_LINEAR) == 255) & (np.abs(smooth - near) < step)
     return np.where(inside, smooth, near), known
 
 
@@ -221,7 +224,7 @@ def _erase(image: Image, rng: np.random.Generator) -> Image:
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """One camera's tone curve: 255 · offset + 255 · gain_c · (v / 255) ** gamma."""
 
     gain_3: NDArray[np.float64]
@@ -234,22 +237,22 @@ class _Look:
         return np.clip(np.rint(curve), 0, 255).astype(np.uint8)[None]
 
 
-def _random_look(rng: np.random.Generator, strength: float, base: _Look | None = None) -> _Look:
+def random_look(rng: np.random.Generator, strength: float, base: Look | None = None) -> Look:
     """Gain 0.7–1.4, gamma 0.75–1.35, white balance ±8 %, offset ±10 levels at strength 1; multiplied onto ``base``."""
     gain = np.exp(strength * (rng.uniform(-0.35, 0.35) + rng.uniform(-0.08, 0.08, 3)))
     gamma = float(np.exp(strength * rng.uniform(-0.3, 0.3)))
     offset = float(strength * rng.uniform(-0.04, 0.04))
     if base is None:
-        return _Look(gain, gamma, offset)
-    return _Look(base.gain_3 * gain, base.gamma * gamma, base.offset + offset)
+        return Look(gain, gamma, offset)
+    return Look(base.gain_3 * gain, base.gamma * gamma, base.offset + offset)
 
 
 def photometric(left: Image, right: Image, config: AugmentConfig, rng: np.random.Generator) -> tuple[Image, Image]:
     """Tone curves, blur, noise, compression and gray; with ``asymmetric`` others in the right view, in 0.7 of cases."""
     apart = config.asymmetric and rng.random() < 0.7
     if config.photometric:
-        look = _random_look(rng, config.photometric)
-        other = _random_look(rng, 0.5 * config.photometric, look) if apart else look
+        look = random_look(rng, config.photometric)
+        other = random_look(rng, 0.5 * config.photometric, look) if apart else look
         left, right = cv2.LUT(left, look.table()), cv2.LUT(right, other.table())
     if rng.random() < config.blur:
         sigma = float(rng.uniform(0.3, 1.5))
@@ -258,13 +261,13 @@ def photometric(left: Image, right: Image, config: AugmentConfig, rng: np.random
         right = cv2.GaussianBlur(right, (5, 5), sigma) if which != 0 else right
     if rng.random() < config.noise:
         level = config.noise_levels * float(rng.random()) ** 2
-        left = _add_noise(left, level, rng)
-        right = _add_noise(right, level * float(rng.uniform(0.5, 1.5)) if apart else level, rng)
+        left = add_noise(left, level, rng)
+        right = add_noise(right, level * float(rng.uniform(0.5, 1.5)) if apart else level, rng)
     if rng.random() < config.jpeg:
         quality = int(rng.integers(40, 96))
-        left, right = _compress(left, quality), _compress(right, int(rng.integers(40, 96)) if apart else quality)
+        left, right = compress(left, quality), compress(right, int(rng.integers(40, 96)) if apart else quality)
     if rng.random() < config.gray:  # last: a gray camera's noise is gray too
-        left, right = _gray(left), _gray(right)
+        left, right = to_gray(left), to_gray(right)
     return left, right
 
 
@@ -275,10 +278,10 @@ def strong_colour_jitter(left: Image, right: Image, rng: np.random.Generator) ->
     """
     seeds = rng.integers(1 << 62, size=2)
     other = seeds[1] if rng.random() < 0.2 else seeds[0]
-    return _jitter(left, np.random.default_rng(seeds[0])), _jitter(right, np.random.default_rng(other))
+    return colour_jitter(left, np.random.default_rng(seeds[0])), colour_jitter(right, np.random.default_rng(other))
 
 
-def _jitter(image: Image, rng: np.random.Generator) -> Image:
+def colour_jitter(image: Image, rng: np.random.Generator) -> Image:
     brightness, contrast, saturation = rng.uniform(0.6, 1.4, 3)
     hue = float(rng.uniform(-0.1, 0.1)) * 2 * np.pi
     middle = float(image[::8, ::8].mean())
@@ -286,7 +289,7 @@ def _jitter(image: Image, rng: np.random.Generator) -> Image:
     offset = np.full((3, 1), middle * brightness * (1 - contrast), np.float32)
     image = np.clip(cv2.transform(image.astype(np.float32), np.hstack([matrix, offset])), 0, 255).astype(np.uint8)
     gamma = float(rng.uniform(0.7, 1.5))
-    image = cv2.LUT(image, _Look(np.ones(3), gamma, 0.0).table())
+    image = cv2.LUT(image, Look(np.ones(3), gamma, 0.0).table())
     sigma = float(rng.uniform(0.1, 2.0))
     return cv2.GaussianBlur(image, (5, 5), sigma) if rng.random() < 0.5 else image
 
@@ -301,12 +304,12 @@ def _colour_matrix(saturation: float, hue: float) -> NDArray[np.float64]:
     return mixed
 
 
-def _gray(image: Image) -> Image:
+def to_gray(image: Image) -> Image:
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
 
 
-def _compress(image: Image, quality: int) -> Image:
+def compress(image: Image, quality: int) -> Image:
     """To JPEG and back."""
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
@@ -318,7 +321,7 @@ def _noise_bank() -> NDArray[np.float32]:
     return np.random.default_rng(20_240_229).standard_normal(_NOISE_SIZE, dtype=np.float32)
 
 
-def _add_noise(image: Image, levels: float, rng: np.random.Generator) -> Image:
+def add_noise(image: Image, levels: float, rng: np.random.Generator) -> Image:
     """Gaussian noise of ``levels`` standard deviation: a random stretch of the bank."""
     start = int(rng.integers(max(_NOISE_SIZE - image.size, 1)))
     noise = _noise_bank()[start : start + image.size]

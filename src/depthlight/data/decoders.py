@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import FileFormatError
-from ..io.disparity_files import decode_kitti_png, read_npy
+from ..io.disparity_files import decode_kitti_png
+from ..io.float_maps import read_npy
 from ..io.guard import DEFAULT_LIMITS, FileSource, guarded, open_plugin, opened, sniff
 from ..io.images import read_image
 from ..io.pfm import read_pfm

@@ -9,9 +9,9 @@ Shape legend: B batch, H W crop. Images RGB uint8 (channels-last in memory), dis
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -24,6 +24,23 @@ from .augment import AugmentConfig, appearance, geometry, strong_colour_jitter
 from .samples import StereoDataset, StereoSample
 from .sampling import MixtureSampler
 
+T = TypeVar("T")
+
+
+class Samples(Protocol):
+    """Any indexable collection of samples; every sample has a ``name``."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+    def sample_name(self, index: int) -> str:
+        """A stable name of sample ``index``, without reading it."""
+        ...
+
 
 @dataclass(frozen=True)
 class BadSample:
@@ -32,6 +49,14 @@ class BadSample:
     name: str
     position: int
     error: str
+
+
+def moved(batch: T, device: torch.device) -> T:
+    """The same batch (a frozen dataclass) with its tensors on ``device``."""
+    tensors: dict[str, Any] = {
+        key: value.to(device, non_blocking=True) for key, value in vars(batch).items() if isinstance(value, Tensor)
+    }
+    return replace(batch, **tensors)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
@@ -58,33 +83,38 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with its tensors on ``device``."""
-        moved: dict[str, Any] = {
-            key: value.to(device, non_blocking=True) for key, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, **moved)
+        return moved(self, device)
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """What every batch states beside its tensors (see :class:`Batch`), whatever it is made of."""
+
+    names: tuple[str, ...]
+    positions: tuple[int, ...]
+    nominal: int
+    bad: tuple[BadSample, ...]
+    cpu_seconds: float
 
 
 @dataclass(frozen=True)
 class _Item:
-    sample: StereoSample
-    student: tuple[np.ndarray, np.ndarray] | None
+    value: Any
+    name: str
     position: int
     cpu_seconds: float
 
 
 class _Positions(Dataset["_Item | BadSample"]):
-    """Positions → augmented samples; what the workers run."""
+    """Positions → prepared samples; what the workers run."""
 
     def __init__(
         self,
-        datasets: Sequence[StereoDataset],
+        datasets: Sequence[Samples],
         sampler: MixtureSampler,
-        augmentation: AugmentConfig,
-        crop: tuple[int, int],
-        student: bool,
+        prepare: Callable[[Any, np.random.Generator], Any],
     ) -> None:
-        self.datasets, self.sampler = tuple(datasets), sampler
-        self.augmentation, self.crop, self.student = augmentation, crop, student
+        self.datasets, self.sampler, self.prepare = tuple(datasets), sampler, prepare
 
     def __getitem__(self, position: int) -> _Item | BadSample:
         started = time.thread_time()
@@ -92,36 +122,38 @@ class _Positions(Dataset["_Item | BadSample"]):
         dataset = self.datasets[draw.dataset]
         try:
             sample = dataset[draw.index]
-            rng = np.random.default_rng(draw.seed)
-            sample = geometry(sample, self.augmentation, rng, self.crop)
-            views = appearance(sample.left_HW3, sample.right_HW3, self.augmentation, rng)
+            value = self.prepare(sample, np.random.default_rng(draw.seed))
         except (DepthlightError, OSError) as error:
             return BadSample(f"{dataset.name}/{dataset.sample_name(draw.index)}", position, str(error))
-        if self.student:  # the sample itself stays clean: it is what the teacher sees
-            return _Item(sample, strong_colour_jitter(*views, rng), position, time.thread_time() - started)
-        sample = replace(sample, left_HW3=views[0], right_HW3=views[1])
-        return _Item(sample, None, position, time.thread_time() - started)
+        return _Item(value, sample.name, position, time.thread_time() - started)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoaderPlan:
+class StreamPlan:
     """How positions become batches: global ``batch``, of which this ``rank`` of ``world`` takes its slice."""
 
     batch: int
-    crop: tuple[int, int]
-    augment: AugmentConfig
-    student: bool = False
     workers: int = 0
     rank: int = 0
     world: int = 1
 
 
-def batches(
-    datasets: Sequence[StereoDataset], sampler: MixtureSampler, plan: LoaderPlan, start: int = 0
-) -> Iterator[Batch]:
+def stream(
+    datasets: Sequence[Samples],
+    sampler: MixtureSampler,
+    prepare: Callable[[Any, np.random.Generator], Any],
+    collate: Callable[[list[Any], BatchFacts], T],
+    plan: StreamPlan,
+    start: int = 0,
+) -> Iterator[T]:
     """Endless batches from position ``start`` on (a multiple of the batch size).
 
     With ``workers`` > 0 the next batches are made in the background while the current one trains.
+
+    Args:
+        prepare: makes of a sample what goes into a batch; its randomness is the generator's. A ``DepthlightError`` or
+            ``OSError`` of it counts as a bad sample. It is sent to the workers, so it must pickle.
+        collate: makes a batch of what ``prepare`` gave (possibly nothing: all bad) and the facts.
     """
     local = plan.batch // plan.world
 
@@ -132,10 +164,10 @@ def batches(
             first += plan.batch
 
     loader = DataLoader(
-        _Positions(datasets, sampler, plan.augment, plan.crop, plan.student),
+        _Positions(datasets, sampler, prepare),
         batch_sampler=_Endless(positions),
         num_workers=plan.workers,
-        collate_fn=_Collate(local, plan.crop, count_cpu=plan.workers > 0),
+        collate_fn=_Collate(local, collate, count_cpu=plan.workers > 0),
         worker_init_fn=_quiet_worker,
         prefetch_factor=3 if plan.workers else None,
         persistent_workers=plan.workers > 0,
@@ -164,32 +196,82 @@ def _quiet_worker(_: int) -> None:
 
 
 class _Collate:
-    def __init__(self, nominal: int, crop: tuple[int, int], *, count_cpu: bool) -> None:
-        self.nominal, self.crop, self.count_cpu = nominal, crop, count_cpu
+    def __init__(self, nominal: int, make: Callable[[list[Any], BatchFacts], Any], *, count_cpu: bool) -> None:
+        self.nominal, self.make, self.count_cpu = nominal, make, count_cpu
 
-    def __call__(self, items: list[_Item | BadSample]) -> Batch:
+    def __call__(self, items: list[_Item | BadSample]) -> Any:
         good = [item for item in items if isinstance(item, _Item)]
-        samples = [item.sample for item in good]
-        students = [item.student for item in good if item.student is not None]
-        return Batch(
-            left_B3HW=self._images([s.left_HW3 for s in samples]),
-            right_B3HW=self._images([s.right_HW3 for s in samples]),
-            disp_BHW=self._maps([s.disparity_HW for s in samples], np.float32),
-            mask_BHW=self._maps([s.valid_HW for s in samples], np.bool_),
-            names=tuple(s.name for s in samples),
+        facts = BatchFacts(
+            names=tuple(item.name for item in good),
             positions=tuple(item.position for item in good),
             nominal=self.nominal,
-            student_left_B3HW=self._images([s[0] for s in students]) if students else None,
-            student_right_B3HW=self._images([s[1] for s in students]) if students else None,
             bad=tuple(item for item in items if isinstance(item, BadSample)),
             cpu_seconds=sum(item.cpu_seconds for item in good) if self.count_cpu else 0.0,
         )
+        return self.make([item.value for item in good], facts)
 
-    def _images(self, images: list[np.ndarray]) -> Tensor:
-        stacked = np.stack(images) if images else np.zeros((0, *self.crop, 3), np.uint8)
-        return torch.from_numpy(stacked).permute(0, 3, 1, 2)
 
-    def _maps(self, maps: list[np.ndarray | None], dtype: type) -> Tensor:
-        """A sample without truth counts as unknown everywhere."""
-        known: list[np.ndarray] = [np.zeros(self.crop, dtype) if m is None else np.asarray(m, dtype) for m in maps]
-        return torch.from_numpy(np.stack(known) if known else np.zeros((0, *self.crop), dtype))
+def stack_images(images: Sequence[np.ndarray], size: tuple[int, int]) -> Tensor:
+    """(H, W, 3) images as one (B, 3, H, W) uint8 tensor, channels-last in memory; ``size`` (H, W) if there are none."""
+    stacked = np.stack(images) if images else np.zeros((0, *size, 3), np.uint8)
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2)
+
+
+def stack_maps(maps: Sequence[np.ndarray | None], size: tuple[int, int], dtype: type) -> Tensor:
+    """(H, W) maps as one (B, H, W) tensor; a sample without (None) counts as 0 everywhere."""
+    known: list[np.ndarray] = [np.zeros(size, dtype) if m is None else np.asarray(m, dtype) for m in maps]
+    return torch.from_numpy(np.stack(known) if known else np.zeros((0, *size), dtype))
+
+
+# ---------------------------------------------------------------------------------------------------- stereo
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderPlan(StreamPlan):
+    """A :class:`StreamPlan` for stereo: what happens to each pair. ``student`` adds stage 2's perturbed views."""
+
+    crop: tuple[int, int]
+    augment: AugmentConfig
+    student: bool = False
+
+
+def batches(
+    datasets: Sequence[StereoDataset], sampler: MixtureSampler, plan: LoaderPlan, start: int = 0
+) -> Iterator[Batch]:
+    """Endless batches of augmented pairs from position ``start`` on; see :func:`stream`."""
+    pairs = _Pairs(plan)
+    return stream(datasets, sampler, pairs.prepare, pairs.collate, plan, start)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    sample: StereoSample
+    student: tuple[np.ndarray, np.ndarray] | None
+
+
+class _Pairs:
+    """How pairs are prepared and put together."""
+
+    def __init__(self, plan: LoaderPlan) -> None:
+        self.plan = plan
+
+    def prepare(self, sample: StereoSample, rng: np.random.Generator) -> _Pair:
+        sample = geometry(sample, self.plan.augment, rng, self.plan.crop)
+        views = appearance(sample.left_HW3, sample.right_HW3, self.plan.augment, rng)
+        if self.plan.student:  # the sample itself stays clean: it is what the teacher sees
+            return _Pair(sample, strong_colour_jitter(*views, rng))
+        return _Pair(replace(sample, left_HW3=views[0], right_HW3=views[1]), None)
+
+    def collate(self, pairs: list[_Pair], facts: BatchFacts) -> Batch:
+        crop = self.plan.crop
+        samples = [pair.sample for pair in pairs]
+        students = [pair.student for pair in pairs if pair.student is not None]
+        return Batch(
+            left_B3HW=stack_images([s.left_HW3 for s in samples], crop),
+            right_B3HW=stack_images([s.right_HW3 for s in samples], crop),
+            disp_BHW=stack_maps([s.disparity_HW for s in samples], crop, np.float32),
+            mask_BHW=stack_maps([s.valid_HW for s in samples], crop, np.bool_),
+            student_left_B3HW=stack_images([s[0] for s in students], crop) if students else None,
+            student_right_B3HW=stack_images([s[1] for s in students], crop) if students else None,
+            **vars(facts),
+        )

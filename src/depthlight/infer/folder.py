@@ -1,8 +1,9 @@
 """A prediction as a folder of files; ``result.json``, written last, says that it is whole.
 
-Layout: ``disparity.png`` + ``disparity.json`` (dense), other formats on request, ``valid.png`` (255 = valid, else 0),
-``confidence.png`` (8-bit, 255 = 1), ``preview.png``, after a left-right check ``disparity_right.png`` + ``.json``, with
-a calibration ``depth.npy`` and ``cloud.ply``, and ``result.json``.
+Layout: ``disparity.png`` + ``disparity.json`` (dense within the region asked for), other formats on request,
+``valid.png`` (255 = valid, else 0), ``confidence.png`` (8-bit, 255 = 1), ``preview.png``, after a left-right check
+``disparity_right.png`` + ``.json``, with a calibration depth, its uncertainty, cloud and mesh
+(:mod:`depthlight.infer.metres`), and ``result.json``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..io.atomic import atomic_write_bytes
 from ..io.disparity_files import write_disparity
 from ..io.pictures import preview, write_image
 from ..io.text import read_text
+from .metres import METRIC_FILES, Metres, check_fits, write_metres
 from .prediction import StereoPrediction
 
 FORMATS = ("png", "npy", "pfm", "tiff")
@@ -35,8 +37,7 @@ OWNED = (
     "valid.png",
     "confidence.png",
     "preview.png",
-    "depth.npy",
-    "cloud.ply",
+    *METRIC_FILES,
 )
 
 
@@ -47,6 +48,7 @@ def save_prediction(
     *,
     formats: Sequence[str] = ("png",),
     rig: StereoRig | None = None,
+    metres: Metres | None = None,
     truth_HW: NDArray[np.float32] | None = None,
     truth_valid_HW: NDArray[np.bool_] | None = None,
     request: Mapping[str, Any] | None = None,
@@ -58,35 +60,39 @@ def save_prediction(
         prediction: the result.
         left_HW3: the left image, RGB uint8, for the picture and the cloud's colours.
         formats: of the disparity: ``png`` (16-bit, always written), ``npy``, ``pfm``, ``tiff``.
-        rig: adds ``depth.npy`` (metres, 0 = unknown) and ``cloud.ply``.
+        rig: adds what is in metres.
+        metres: what that is; by default ``depth.npy`` (0 = unknown), ``depth_sigma.npy`` and ``cloud.ply``.
         truth_HW: true disparity in px: adds the error map to the picture.
         truth_valid_HW: where the truth is known; by default where it is finite.
         request: what was asked for (see :func:`is_complete`).
 
     Raises:
-        InputError: unknown format, or the rig or the truth is for images of another size; nothing is touched then.
+        InputError: unknown format, the rig or the truth is for images of another size, or no pixel lies in the range of
+            depths; nothing is touched then.
         OutputError: a file cannot be removed or written.
     """
     for name in formats:
         if name not in FORMATS:
             raise InputError(f"unknown format {name!r}", expected="any of " + ", ".join(FORMATS))
-    depth = None if rig is None else prediction.to_depth(rig)
+    metres = metres or Metres()
+    depth = None if rig is None else check_fits(prediction.to_depth(rig), metres)
     picture = preview(
         left_HW3,
         prediction.disparity,
+        valid_HW=prediction.region,
         confidence_HW=prediction.confidence,
         truth_HW=truth_HW,
         truth_valid_HW=truth_valid_HW,
     )
-    _clear(folder)
+    clear(folder)
     files = _write_maps(folder, prediction, formats)
     write_image(folder / "preview.png", picture)
     files.append("preview.png")
+    result: dict[str, Any] = prediction.summary()
     if depth is not None:
-        depth.save(folder / "depth.npy")
-        depth.to_point_cloud(left_HW3).save(folder / "cloud.ply")
-        files += ["depth.npy", "cloud.ply"]
-    result = {**prediction.summary(), "files": files, "request": dict(request or {})}
+        named, result["metres"] = write_metres(folder, depth, left_HW3, metres)
+        files += named
+    result |= {"files": files, "request": dict(request or {})}
     atomic_write_bytes(folder / RESULT, json.dumps(result, indent=2).encode())
     return result
 
@@ -98,7 +104,8 @@ def _write_maps(folder: Path, prediction: StereoPrediction, formats: Sequence[st
     if prediction.disparity_right is not None:
         maps["disparity_right.png"] = prediction.disparity_right
     for name, disparity in maps.items():
-        write_disparity(folder / name, disparity, meta=meta)
+        valid_HW = prediction.region if disparity is prediction.disparity else None
+        write_disparity(folder / name, disparity, valid_HW=valid_HW, meta=meta)
     pictures = {
         "valid.png": np.where(prediction.valid, np.uint8(255), np.uint8(0)),
         "confidence.png": np.round(prediction.confidence * 255).astype(np.uint8),
@@ -108,10 +115,10 @@ def _write_maps(folder: Path, prediction: StereoPrediction, formats: Sequence[st
     return [*maps, *pictures]
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path, names: Sequence[str] = OWNED) -> None:
     """Remove an earlier prediction, its ``result.json`` first, so that no reader takes a mixture for a whole."""
     try:
-        for name in OWNED:
+        for name in names:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
@@ -151,8 +158,8 @@ def need_writable(folder: Path) -> None:
         ) from error
 
 
-def is_complete(folder: Path, request: Mapping[str, Any]) -> bool:
-    """Whether ``folder`` holds a whole result of the same request (inputs, model, settings)."""
+def is_complete(folder: Path, request: Mapping[str, Any], names: Sequence[str] = OWNED) -> bool:
+    """Whether ``folder`` holds a whole result of the same request (inputs, model, settings), made of ``names``."""
     try:
         result = json.loads(read_text(folder / RESULT, what="a result"))
     except (DepthlightError, ValueError, RecursionError):
@@ -160,4 +167,4 @@ def is_complete(folder: Path, request: Mapping[str, Any]) -> bool:
     if not isinstance(result, dict) or result.get("request") != dict(request):
         return False
     files = result.get("files")
-    return isinstance(files, list) and all(name in OWNED and (folder / name).is_file() for name in files)
+    return isinstance(files, list) and all(name in names and (folder / name).is_file() for name in files)

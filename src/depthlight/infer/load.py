@@ -91,7 +91,7 @@ def load(
 
     Raises:
         UnknownNameError: no such model, backend or precision.
-        InputError: the options contradict each other or the model.
+        InputError: the options contradict each other or the model, or the model is not for pairs.
         MissingExtraError: the model needs torch and it is not installed.
         CheckpointError: the weights are damaged, foreign or cannot be had.
     """
@@ -100,7 +100,7 @@ def load(
         if weights is not None:
             raise InputError("both a model file and weights were given", hint="Give one of them")
         return _from_own_file(Path(name), runtime)
-    full = registry.resolve(None if name is None else str(name))
+    full = registry.need_task(registry.resolve(None if name is None else str(name)), "stereo")
     if full in registry.CLASSICAL:
         return _classical(full, weights, runtime)
     card = registry.bundled().get(full)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from ..backends import MAX_RANGE
 from ..core.errors import CheckpointError, DepthlightError, MissingExtraError
@@ -16,6 +17,8 @@ from ..core.registry import NETWORK_FAMILIES
 from ..nets.checkpoints import State, check_fits, load_into, load_weights, read_metadata
 from ..nets.stereo import build
 from ..nets.stereo.base import StereoNet
+
+Net = TypeVar("Net", bound=nn.Module)
 
 LARGEST_SETTING = 2048  # of any number in a network's configuration: channels, blocks, px
 LONGEST_NAME = 200
@@ -34,8 +37,11 @@ class ModelFacts:
     max_disp: int | None = None
 
 
-def read_facts(path: Path) -> ModelFacts:
+def read_facts(path: Path, families: Sequence[str] = NETWORK_FAMILIES) -> ModelFacts:
     """The facts in a ``.safetensors`` header; none for other files.
+
+    Args:
+        families: those that can be loaded here.
 
     Raises:
         CheckpointError: the file is missing or damaged, or a fact is not what it should be.
@@ -46,8 +52,8 @@ def read_facts(path: Path) -> ModelFacts:
     if "family" not in stated:
         return ModelFacts()
     family, name = stated["family"], stated.get("name")
-    if family not in NETWORK_FAMILIES:
-        raise _untrue(path, "family", family, "one of " + ", ".join(NETWORK_FAMILIES))
+    if family not in families:
+        raise _untrue(path, "family", family, "one of " + ", ".join(families))
     if name is not None and not (0 < len(name) <= LONGEST_NAME and name.isprintable()):
         raise _untrue(path, "name", name, f"at most {LONGEST_NAME} printable characters")
     return ModelFacts(
@@ -86,7 +92,14 @@ def _untrue(path: Path, key: str, value: str, expected: str) -> CheckpointError:
 
 
 def build_network(family: str, network: Mapping[str, Any], path: Path) -> StereoNet:
-    """The network of ``family`` with the weights of ``path``.
+    """The stereo network of ``family`` with the weights of ``path``; see :func:`build_with`."""
+    return build_with(build, family, network, path)
+
+
+def build_with(
+    build: Callable[[str, Mapping[str, Any]], Net], family: str, network: Mapping[str, Any], path: Path
+) -> Net:
+    """What ``build(family, network)`` makes, with the weights of ``path``.
 
     The weights are compared with a sketch that has shapes and no memory first, so that a configuration can make the
     network no larger than the file.

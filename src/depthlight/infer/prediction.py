@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..geometry.depth import DepthMap, disparity_to_depth
 from ..geometry.rig import StereoRig
 from ..io.images import ImageSource
+from .uncertainty import disparity_sigma
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class StereoPrediction:
         seconds: wall time of the computation, without reading files.
         disparity_right: (H, W) float32, right view's disparity (x_left = x_right + d), if it was asked for.
         estimated: (H, W) bool, the pixels behind ``density``; None where all are estimated (networks).
+        region: (H, W) bool, the pixels that were asked for (:mod:`depthlight.infer.region`); None is all. Elsewhere
+            disparity and confidence are 0 and ``valid`` is false; ``saturated`` and ``density`` are of what was computed.
     """
 
     disparity: NDArray[np.float32]
@@ -55,13 +58,16 @@ class StereoPrediction:
     density: float = 1.0
     disparity_right: NDArray[np.float32] | None = None
     estimated: NDArray[np.bool_] | None = None
+    region: NDArray[np.bool_] | None = None
 
     def to_depth(self, rig: StereoRig) -> DepthMap:
         """Metres along the optical axis: ``fx · baseline / (disparity + doffs)`` (Middlebury's convention).
 
-        The rig is rescaled if it was given for another image size of the same shape.
+        The rig is rescaled if it was given for another image size of the same shape. The uncertainty comes from the
+        confidence (:mod:`depthlight.infer.uncertainty`).
         """
-        return disparity_to_depth(self.disparity, rig, valid_HW=self.valid)
+        sigma = disparity_sigma(self.confidence, self.model.name)
+        return disparity_to_depth(self.disparity, rig, valid_HW=self.valid, sigma_HW=sigma)
 
     def summary(self) -> dict[str, Any]:
         """The facts of ``result.json`` about this pair."""
@@ -90,6 +96,7 @@ class StereoMatcher(Protocol):
     """Anything that turns a pair into a :class:`StereoPrediction`."""
 
     name: str
+    max_disp: int  # px, the range when ``predict`` is told none
 
     @property
     def identity(self) -> ModelIdentity:

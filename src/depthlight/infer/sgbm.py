@@ -63,6 +63,7 @@ class SgbmMatcher:
     """Dense disparity by StereoSGBM; holes are filled from the background (:func:`fill_holes`)."""
 
     name = "sgbm"
+    max_disp = DEFAULT_RANGE
 
     def __init__(self, config: SgbmConfig | None = None) -> None:
         self.config = config or SgbmConfig()

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ..core.config import from_dict
 from ..core.errors import ConfigError, FileFormatError, InputError, UnknownNameError
-from ..core.registry import NETWORK_FAMILIES
+from ..core.registry import TASK_FAMILIES
 from ..data.augment import AugmentConfig
+from ..data.mono import MonoAugmentConfig
 from ..nets.losses import LossConfig
+from ..nets.mono.losses import MonoLossConfig
 from .machine import Precision
+from .prior_config import PriorConfig
 from .schedule import ScheduleConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 PATH_OPTIONS = ("textures", "meshes", "mesh_cache")  # of the engine
+TASK_SETTINGS = {"stereo": ("stage", "augment", "loss", "teacher"), "mono": ("mono",), "prior": ("prior",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +83,38 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """A training run."""
+class MonoConfig:
+    """What only the task ``mono`` has.
 
+    ``encoder_rate`` is the encoder's learning rate as a share of the rest's: its ImageNet features should be bent, not
+    replaced. ``frozen`` is the number of its first stages (of 7, with the stem) that stay as they are. ``photos`` is a
+    second folder for the self-evaluation, beside the scenes of ``evaluate.folder``: real images with depth.
+    """
+
+    augment: MonoAugmentConfig = field(default_factory=MonoAugmentConfig)
+    loss: MonoLossConfig = field(default_factory=MonoLossConfig)
+    encoder_rate: float = 0.3
+    frozen: int = 2
+    photos: str = ""
+
+    def __post_init__(self) -> None:
+        if self.encoder_rate < 0:
+            raise ConfigError(f"mono.encoder_rate is {self.encoder_rate}", expected="0 or more")
+        if not 0 <= self.frozen <= 7:
+            raise ConfigError(f"mono.frozen is {self.frozen}", expected="0 to 7 stages")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training run. What is trained is ``task``; settings of another task are refused (:data:`TASK_SETTINGS`).
+
+    ``start`` is a model name or file, for the task mono also ``imagenet`` (the encoder's weights alone).
+    """
+
+    task: Literal["stereo", "mono", "prior"] = "stereo"
     network: str = "light"
     network_config: dict[str, Any] = field(default_factory=dict)
-    start: str = ""  # model name or safetensors file; empty = random weights
+    start: str = ""  # empty = random weights
     stage: Literal[1, 2, 3] = 1
     data: tuple[Source, ...] = ()
     data_kind: str = "scenes"  # what --data means where it names no kind
@@ -95,6 +125,8 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     evaluate: EvaluationConfig = field(default_factory=EvaluationConfig)
+    mono: MonoConfig = field(default_factory=MonoConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
     weight_decay: float = 1e-4
     clip: float = 1.0  # of the gradient's norm, 0 = off
     ema: float = 0.999
@@ -113,8 +145,9 @@ class TrainConfig:
     log_every: int = 50  # steps between progress lines
 
     def __post_init__(self) -> None:
-        if self.network not in NETWORK_FAMILIES:
-            raise UnknownNameError("network", self.network, NETWORK_FAMILIES)
+        if self.network not in TASK_FAMILIES[self.task]:
+            raise UnknownNameError(f"{self.task} network", self.network, TASK_FAMILIES[self.task])
+        self._refuse_settings_of_other_tasks()
         if self.batch < 1 or min(self.crop) < 32 or any(side % 32 for side in self.crop):
             raise ConfigError(
                 f"batch {self.batch}, crop {list(self.crop)}", expected="batch >= 1, crop in multiples of 32"
@@ -137,6 +170,15 @@ class TrainConfig:
         if self.device != "auto" and not self.device.startswith(("cpu", "cuda")):
             raise ConfigError(f"device is {self.device!r}", expected="auto, cpu or cuda[:n]")
 
+    def _refuse_settings_of_other_tasks(self) -> None:
+        """A setting that would be ignored is a mistake."""
+        for task, names in TASK_SETTINGS.items():
+            for name in names:
+                default = type(self).__dataclass_fields__[name]
+                usual = default.default if default.default_factory is MISSING else default.default_factory()
+                if task != self.task and getattr(self, name) != usual:
+                    raise ConfigError(f"{name} is a setting of the task {task!r}, and this is {self.task!r}")
+
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """The configuration as a run keeps it: it can be resumed from any folder."""
@@ -148,7 +190,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         )
         for source in config.data
     )
-    teacher, scenes = config.teacher, config.evaluate
+    teacher, scenes, mono = config.teacher, config.evaluate, config.mono
     return replace(
         config,
         start=_absolute_model(config.start),
@@ -160,6 +202,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
             models=tuple(_absolute_model(model) for model in teacher.models),
         ),
         evaluate=replace(scenes, folder=_absolute(scenes.folder), list=_absolute(scenes.list)),
+        mono=replace(mono, photos=_absolute(mono.photos)),
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..backends import TorchBackend
 from ..core.errors import InputError
@@ -20,7 +20,6 @@ from ..eval.runner import Pictures, evaluate
 from ..infer.prediction import StereoPrediction
 from ..infer.stereo import StereoModel
 from ..io.atomic import atomic_write_bytes
-from ..nets.stereo.base import StereoNet
 from .config import EvaluationConfig
 from .log import append_row, read_rows
 
@@ -35,7 +34,7 @@ def open_scenes(config: EvaluationConfig) -> StereoDataset | None:
     return SceneFolder(Path(config.folder), read_list(config.list) if config.list else None)
 
 
-def with_weights(net: StereoNet, weights: Mapping[str, Tensor]) -> StereoNet:
+def with_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     """A copy of the network with other weights, in inference mode."""
     other = copy.deepcopy(net)
     other.load_state_dict(dict(weights))
@@ -43,14 +42,14 @@ def with_weights(net: StereoNet, weights: Mapping[str, Tensor]) -> StereoNet:
 
 
 def measure(
-    net: StereoNet,
+    net: Any,
     dataset: StereoDataset,
     *,
     device: torch.device,
     check: Callable[[], None],
     pictures: Pictures,
 ) -> dict[str, float]:
-    """Mean figures, over all scenes and per source, as flat columns.
+    """Mean figures of a stereo network, over all scenes and per source, as flat columns.
 
     Args:
         check: called after every scene; may raise to stop.
@@ -73,11 +72,11 @@ def measure(
     return row
 
 
-def record(folder: Path, facts: Mapping[str, Any], row: Mapping[str, float]) -> None:
+def record(folder: Path, facts: Mapping[str, Any], row: Mapping[str, float], figures: Sequence[str]) -> None:
     """Append the row to the CSV and render the table again as markdown."""
     append_row(folder / TABLE, {**facts, **{name: f"{value:.4f}" for name, value in row.items()}})
     rows = read_rows(folder / TABLE)
-    columns = [*facts, *FIGURES]
+    columns = [*facts, *figures]
     lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
     lines += [" | ".join(entry.get(name, "") for name in columns) for entry in rows]
     text = "".join(f"| {line} |\n" for line in lines)

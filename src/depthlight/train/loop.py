@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,8 +21,6 @@ from torch import Tensor
 from ..core.config import from_dict, to_dict
 from ..core.errors import ConfigError, DepthlightError, InputError
 from ..core.memory import keep_freed_memory
-from ..data.loader import Batch, LoaderPlan, batches
-from ..data.sampling import MixtureSampler
 from ..io.atomic import atomic_write_bytes
 from . import checkpoint, evaluation, machine, pictures, release
 from .config import TrainConfig
@@ -32,11 +29,8 @@ from .ema import Ema
 from .log import BadLog, RunLog
 from .schedule import ScheduleConfig, learning_rate, settle
 from .signals import StopFlag, StopRequestedError
-from .sources import open_source
-from .stage1 import Stage, Supervised
-from .stage2 import SelfDistillation
-from .start import make_start
 from .step import Stepper, StepResult, freeze_batch_norm, refuse
+from .task import Measure, TrainBatch, make_task
 
 CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
@@ -68,15 +62,16 @@ class Run:
         self.config = config = replace(config, amp=self._precision(config))
         self.folder, self.recipe = folder, recipe
         self.progress, self.schedule = Progress(), config.schedule
-        self.start = make_start(config)
+        self.task = make_task(config, folder, self.ranks)
+        self.start = self.task.start()
         self.net = self.start.net.to(self.device)
-        machine.check_precision(self.net, self.device, config.amp)
+        self.task.check(self.net, self.device, config.amp)
         machine.convolution_layout(self.net)
         self.optimizer = torch.optim.AdamW(
-            [p for p in self.net.parameters() if p.requires_grad], config.schedule.lr, weight_decay=config.weight_decay
+            self.task.parameters(self.net), config.schedule.lr, weight_decay=config.weight_decay
         )
         self.ema = Ema(self.net, config.ema) if config.ema else None
-        self.stage = self._make_stage()
+        self.stage = self.task.stage(self.net, self.autocast)
         self.log = RunLog(folder if self.ranks.is_first else None, total=self.schedule.samples, quiet=quiet)
         self.bad_log = BadLog(folder, self.ranks.rank)
         self._resume()
@@ -91,37 +86,6 @@ class Run:
     def autocast(self) -> AbstractContextManager[object]:
         """The precision of forward passes."""
         return machine.autocast(self.device, self.config.amp)
-
-    def _make_stage(self) -> Stage:
-        if self.config.stage == 2:
-            return SelfDistillation(self.net, self.config.loss, self.autocast)
-        return Supervised(self.config.loss, self.autocast)
-
-    def _open_data(self, stop: StopFlag) -> tuple[list[Any], MixtureSampler]:
-        if not self.config.data:
-            raise InputError("the run has no data", expected="--data DIR, or [[data]] in the recipe")
-        mirrored = self.config.augment.mirrored_swap > 0
-        datasets = [open_source(s, seed=self.config.seed, right_truth=mirrored) for s in self.config.data]
-        if self.config.stage == 3:
-            from .stage3 import with_labels
-
-            datasets = with_labels(datasets, self.config, self.folder, self.ranks, self.log.say, stop.check)
-        weights = [source.weight for source in self.config.data]
-        return datasets, MixtureSampler([len(d) for d in datasets], weights, self.config.seed)
-
-    def _batches(self, stop: StopFlag) -> Iterator[Batch]:
-        datasets, sampler = self._open_data(stop)
-        self.log.say("data: " + ", ".join(f"{d.name} ({len(d)})" for d in datasets))
-        plan = LoaderPlan(
-            batch=self.config.batch,
-            crop=self.config.crop,
-            augment=self.config.augment,
-            student=self.config.stage == 2,
-            workers=self.config.workers,
-            rank=self.ranks.rank,
-            world=self.ranks.world,
-        )
-        return batches(datasets, sampler, plan, self.progress.samples)
 
     # -------------------------------------------------------------------------------------------- state
 
@@ -175,7 +139,7 @@ class Run:
         return {k: v.detach() for k, v in (self.ema.values if self.ema is not None else self.net.state_dict()).items()}
 
     def write_model(self) -> Path:
-        """Write ``model.safetensors``, which ``depthlight stereo --model`` loads."""
+        """Write ``model.safetensors``, which ``--model`` loads."""
         path = self.folder / release.MODEL_FILE
         done = release.segment(
             recipe=self.recipe,
@@ -191,7 +155,7 @@ class Run:
             self.averaged(),
             family=self.start.family,
             network=self.start.network,
-            max_disp=self.net.max_disp,
+            facts=self.task.facts(self.net),
             name=f"{self.start.family}.{self.folder.resolve().name}",
             lineage=(*self.start.lineage, done),
         )
@@ -220,12 +184,12 @@ class Run:
             finally:
                 self.log.close()
                 if self.ranks.is_first:
-                    pictures.draw_curves(self.folder)
+                    self._draw_curves()
 
     def _loop(self, stop: StopFlag) -> int:
         stepper = Stepper(self.net, self.optimizer, self.ema, self.stage, self.ranks, self.config.clip)
-        scenes = evaluation.open_scenes(self.config.evaluate) if self.ranks.is_first else None
-        source = self._batches(stop)
+        measure = self.task.evaluation() if self.ranks.is_first else None
+        source = self.task.batches(self.progress.samples, self.log.say, stop.check)
         self._train_mode()
         means = _Means()
         saved = evaluated = time.monotonic()
@@ -246,14 +210,14 @@ class Run:
             if result.stop:
                 stop.requested = stop.requested or result.stop // self.ranks.world or 15
                 raise StopRequestedError
-            if scenes is not None and time.monotonic() - evaluated >= 60 * self.config.evaluate.minutes:
+            if measure is not None and time.monotonic() - evaluated >= 60 * self.config.evaluate.minutes:
                 # A stop that comes meanwhile is taken at the next step, where all ranks hear of it.
                 with contextlib.suppress(StopRequestedError):
-                    self._evaluate(scenes, stop)
+                    self._evaluate(measure, stop)
                 evaluated = time.monotonic()
         self.save()
-        if scenes is not None:
-            self._evaluate(scenes, stop)
+        if measure is not None:
+            self._evaluate(measure, stop)
         self.log.say(f"done: {self.progress.samples:,d} samples, {self.progress.core_seconds / 3600:.2f} core-hours")
         return 0
 
@@ -285,7 +249,7 @@ class Run:
         self.schedule = settle(self.schedule, progress.samples, progress.core_seconds / 3600)
         self.log.total = self.schedule.samples
 
-    def _report_bad(self, batch: Batch) -> None:
+    def _report_bad(self, batch: TrainBatch) -> None:
         self.bad_log.add([{"position": bad.position, "sample": bad.name, "error": bad.error} for bad in batch.bad])
         for bad in batch.bad:
             if self.config.bad_samples == "stop":
@@ -300,30 +264,31 @@ class Run:
             "samples": self.progress.samples,
             "loss": result.loss,
             **result.terms,
-            "epe": result.epe,
+            self.task.error: result.error,
             "lr": lr,
             "grad_norm": result.grad_norm,
         }
         self.log.row(row)
-        means.add({"loss": result.loss, "epe": result.epe, "grad_norm": result.grad_norm})
+        means.add({"loss": result.loss, self.task.error: result.error, "grad_norm": result.grad_norm})
         if self.progress.step % self.config.log_every == 0:
             self.log.progress({**means.take(), "lr": lr}, self.progress.samples)
             self.log.flush()
 
-    def _evaluate(self, scenes: Any, stop: StopFlag) -> None:
-        net = evaluation.with_weights(self.net, self.averaged())
-        show = pictures.sample_writer(self.folder)
-        row = evaluation.measure(net, scenes, device=self.device, check=stop.check, pictures=show)
+    def _evaluate(self, measure: Measure, stop: StopFlag) -> None:
+        row = measure(evaluation.with_weights(self.net, self.averaged()), self.device, stop.check)
         facts = {
             "samples": self.progress.samples,
             "core_hours": f"{self.progress.core_seconds / 3600:.3f}",
             "lr": f"{learning_rate(self.schedule, self.progress.samples):.3g}",
         }
-        evaluation.record(self.folder, facts, row)
+        evaluation.record(self.folder, facts, row, self.task.figures)
         self.log.scalars("eval", row, self.progress.samples)
         self.log.flush()
-        pictures.draw_curves(self.folder)
-        self.log.say("evaluation: " + "  ".join(f"{name} {row[name]:.3f}" for name in evaluation.FIGURES))
+        self._draw_curves()
+        self.log.say("evaluation: " + "  ".join(f"{name} {row[name]:.3f}" for name in self.task.figures))
+
+    def _draw_curves(self) -> None:
+        pictures.draw_curves(self.folder, self.task.error, self.task.curves, self.task.unit)
 
 
 class _Means:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..data.samples import StereoSample
@@ -19,13 +19,13 @@ SAMPLES = 6
 Line = list[tuple[float, float]]
 
 
-def draw_curves(folder: Path) -> None:
-    """``loss.png`` (training loss and EPE, binned means) and ``evaluation.png``, from the run's tables."""
+def draw_curves(folder: Path, error: str, curves: Sequence[str], unit: str) -> None:
+    """``loss.png`` (training loss and error, binned means) and ``evaluation.png``, from the run's tables."""
     training = read_rows(folder / METRICS) if (folder / METRICS).is_file() else []
-    lines = {name: _binned(_line(training, name)) for name in ("loss", "epe")}
-    _draw(folder / "loss.png", lines, "Training")
+    lines = {name: _binned(_line(training, name)) for name in ("loss", error)}
+    _draw(folder / "loss.png", lines, "Training", unit)
     validation = read_rows(folder / TABLE) if (folder / TABLE).is_file() else []
-    _draw(folder / "evaluation.png", {name: _line(validation, name) for name in ("epe", "bad2", "d1")}, "Evaluation")
+    _draw(folder / "evaluation.png", {name: _line(validation, name) for name in curves}, "Evaluation", unit)
 
 
 def sample_writer(folder: Path) -> Callable[[StereoSample, StereoPrediction], None]:
@@ -48,10 +48,10 @@ def sample_writer(folder: Path) -> Callable[[StereoSample, StereoPrediction], No
     return write
 
 
-def _draw(path: Path, lines: dict[str, Line], title: str) -> None:
+def _draw(path: Path, lines: dict[str, Line], title: str, unit: str) -> None:
     drawn = {name: line for name, line in lines.items() if line}
     if drawn:
-        chart = line_chart(drawn, title=title, x_label="samples", y_label="px and %", log_y=True)
+        chart = line_chart(drawn, title=title, x_label="samples", y_label=unit, log_y=True)
         write_image(path, chart)
 
 

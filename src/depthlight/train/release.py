@@ -1,4 +1,4 @@
-"""The model file of a run: averaged weights as safetensors, with what ``depthlight stereo --model FILE`` must know."""
+"""The model file of a run: averaged weights as safetensors, with what ``--model FILE`` must know."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def write_model(
     *,
     family: str,
     network: Mapping[str, Any],
-    max_disp: int,
+    facts: Mapping[str, str],
     name: str,
     lineage: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write the file; its name, family, network configuration, range and lineage travel as metadata (all text)."""
+    """Write the file; name, family, network configuration, ``facts`` (a range) and lineage travel as metadata."""
     from ..nets.checkpoints import save_safetensors
 
     metadata = {
@@ -45,7 +45,7 @@ def write_model(
         "name": name,
         "family": family,
         "network": json.dumps(dict(network)),
-        "max_disp": str(max_disp),
+        **facts,
         "lineage": json.dumps([dict(entry) for entry in lineage]),
     }
     save_safetensors(path, {key: value.contiguous() for key, value in weights.items()}, metadata)

@@ -1,43 +1,7 @@
-"""SIGTERM and SIGINT ask the run to save and leave; a second one leaves at once."""
+"""Signals of a run; they live in ``core``, as refinement stops in the same way."""
 
 from __future__ import annotations
 
-import os
-import signal
-from types import FrameType, TracebackType
-from typing import Any
+from ..core.signals import StopFlag, StopRequestedError
 
-_WATCHED = (signal.SIGTERM, signal.SIGINT)
-
-
-class StopRequestedError(Exception):
-    """Raised inside long work (evaluation, labelling) once a stop was asked for."""
-
-
-class StopFlag:
-    """Context manager that turns the first signal into ``requested`` (its number) and the second into an exit."""
-
-    def __init__(self) -> None:
-        self.requested = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> StopFlag:
-        for number in _WATCHED:
-            self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            os._exit(128 + number)
-        self.requested = number
-
-    def check(self) -> None:
-        """Raise :class:`StopRequestedError` if a stop was asked for."""
-        if self.requested:
-            raise StopRequestedError
+__all__ = ["StopFlag", "StopRequestedError"]

@@ -1,14 +1,13 @@
 """Stage 1: supervised training on exact truth.
 
-A stage is a function of network and batch that gives the weighted loss terms per sample, and the answer for the
-training error that is shown.
+A stage is a function of network and batch that gives the weighted loss terms per sample, and the error that is shown
+(:mod:`depthlight.train.task`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,17 +15,7 @@ from torch import Tensor
 from ..data.loader import Batch
 from ..nets.losses import LossConfig, masked_mean, supervised_terms
 from ..nets.stereo.base import StereoNet
-
-
-@dataclass(frozen=True)
-class StageOutput:
-    """``terms`` are weighted losses, each (B,); ``epe_B`` is the error of the answer over the mask, px."""
-
-    terms: dict[str, Tensor]
-    epe_B: Tensor
-
-
-Stage = Callable[[StereoNet, Batch], StageOutput]
+from .task import StageOutput
 
 
 def usable(batch: Batch, max_disp: int) -> Tensor:

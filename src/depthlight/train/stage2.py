@@ -12,7 +12,8 @@ from ..core.errors import InputError
 from ..data.loader import Batch
 from ..nets.losses import LossConfig, disparity_terms, feature_cosine, supervised_terms
 from ..nets.stereo.base import StereoNet
-from .stage1 import StageOutput, end_point_error, usable
+from .stage1 import end_point_error, usable
+from .task import StageOutput
 
 
 class SelfDistillation:

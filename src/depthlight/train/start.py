@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..core import registry
-from ..core.errors import CheckpointError
+from ..core.errors import CheckpointError, UnknownNameError
 from ..nets.stereo import build
-from ..nets.stereo.base import StereoNet
 from .config import MODEL_SUFFIXES, TrainConfig
-
-
-@dataclass(frozen=True)
-class Start:
-    """A network and where its weights come from (``sha256`` empty for random ones)."""
-
-    net: StereoNet
-    family: str
-    network: dict[str, Any]
-    sha256: str = ""
-    lineage: tuple[dict[str, Any], ...] = field(default=())
+from .task import Start
 
 
 def make_start(config: TrainConfig) -> Start:
@@ -57,7 +47,7 @@ def locate(model: str, config: TrainConfig) -> tuple[Path, str, dict[str, Any], 
         return path, family, network, tuple(json.loads(metadata.get("lineage", "[]")))
     if path.suffix in MODEL_SUFFIXES:
         return path, config.network, dict(config.network_config), ()
-    name = registry.resolve(model)
+    name = registry.need_task(registry.resolve(model), "stereo")
     card = registry.bundled().get(name)
     if card is not None:
         return registry.verified_path(card, "safetensors"), card.family, dict(card.network), card.lineage
@@ -66,3 +56,39 @@ def locate(model: str, config: TrainConfig) -> tuple[Path, str, dict[str, Any], 
     from ..nets.hub import fetch_official
 
     return fetch_official(name), registry.family_of(name), {}, ()
+
+
+def start_from(model: str, task: str, build: Callable[[str, dict[str, Any]], nn.Module]) -> Start:
+    """A network of ``task`` with the weights of a bundled model, or of a ``.safetensors`` file of our training.
+
+    Args:
+        build: family and its configuration → network.
+
+    Raises:
+        CheckpointError: the file is damaged, says nothing of its family, is of another task, or does not fit.
+        UnknownNameError: nothing bundled has that name.
+    """
+    from ..nets.checkpoints import load_into, load_weights, read_metadata
+
+    families = registry.TASK_FAMILIES[task]
+    if Path(model).suffix == ".safetensors":
+        path = Path(model)
+        metadata = read_metadata(path)
+        family, network = metadata.get("family", "none"), json.loads(metadata.get("network", "{}"))
+        lineage = tuple(json.loads(metadata.get("lineage", "[]")))
+    else:
+        cards = registry.bundled()
+        if model not in cards:
+            raise UnknownNameError("bundled model", model, cards)
+        card = cards[model]
+        path, family, network, lineage = (
+            registry.verified_path(card, "safetensors"),
+            card.family,
+            card.network,
+            card.lineage,
+        )
+    if family not in families:
+        raise CheckpointError(f"{model} is of the family {family!r}", expected=f"one of {', '.join(families)}")
+    net = build(family, dict(network))
+    load_into(net, load_weights(path), source=str(path))
+    return Start(net, family, dict(network), registry.sha256_of(path), lineage)

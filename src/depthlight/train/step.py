@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NonFiniteError
-from ..data.loader import Batch
-from ..nets.stereo.base import StereoNet
 from .distributed import Ranks
 from .ema import Ema
-from .stage1 import Stage, StageOutput
+from .task import Stage, StageOutput, TrainBatch
 
 MAX_TERMS = 8
 
@@ -27,7 +25,7 @@ class StepResult:
 
     loss: float
     terms: dict[str, float]
-    epe: float
+    error: float
     grad_norm: float
     samples: int
     bad: int
@@ -41,7 +39,7 @@ class StepResult:
 class Stepper:
     """Network, optimizer and average, and how to take a step with them."""
 
-    net: StereoNet
+    net: nn.Module
     optimizer: torch.optim.Optimizer
     ema: Ema | None
     stage: Stage
@@ -54,7 +52,7 @@ class Stepper:
         self._statistics = [b for b in self.net.buffers() if b.is_floating_point()]
 
     def run(
-        self, batch: Batch, lr: float, *, stop: int = 0, save: bool = False, core_seconds: float = 0.0
+        self, batch: TrainBatch, lr: float, *, stop: int = 0, save: bool = False, core_seconds: float = 0.0
     ) -> StepResult:
         """Take one step. If anything is not finite, nothing changes and ``problem`` says what and where.
 
@@ -81,7 +79,7 @@ class Stepper:
             if self.clip:
                 torch.nn.utils.clip_grads_with_norm_(self._parameters, self.clip, torch.tensor(norm))
             for group in self.optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group.get("scale", 1.0)
             self.optimizer.step()
             if self.ema is not None:
                 self.ema.update(self.net)
@@ -89,7 +87,7 @@ class Stepper:
         return StepResult(
             loss=sum(mean[1:]),
             terms=dict(zip(names, mean[1:], strict=False)),
-            epe=mean[0],
+            error=mean[0],
             grad_norm=norm,
             samples=samples,
             bad=int(sums[2]),
@@ -99,7 +97,7 @@ class Stepper:
             problem=problem if failed else "",
         )
 
-    def _backward(self, batch: Batch) -> tuple[StageOutput | None, str]:
+    def _backward(self, batch: TrainBatch) -> tuple[StageOutput | None, str]:
         """Loss and gradients of this rank's samples; the loss is divided by the nominal number of them."""
         if not batch.names:
             return None, ""
@@ -112,17 +110,17 @@ class Stepper:
         return output, ""
 
     def _numbers(
-        self, batch: Batch, output: StageOutput | None, names: list[str], problem: str, told: list[float]
+        self, batch: TrainBatch, output: StageOutput | None, names: list[str], problem: str, told: list[float]
     ) -> list[float]:
-        """samples, failures, bad samples; stop, save, core seconds; then the sums of EPE and of every term."""
+        """samples, failures, bad samples; stop, save, core seconds; then the sums of the error and of every term."""
         head = [float(len(batch.names)), float(bool(problem)), float(len(batch.bad)), *told]
         sums = [0.0] * (1 + MAX_TERMS)  # of one length on all ranks, also on one whose samples are all bad
         if output is not None:
-            found = torch.stack([output.epe_B.sum(), *(output.terms[name].detach().sum() for name in names)])
+            found = torch.stack([output.error_B.sum(), *(output.terms[name].detach().sum() for name in names)])
             sums[: len(found)] = found.tolist()
         return head + sums
 
-    def _first_bad_gradient(self, batch: Batch) -> str:
+    def _first_bad_gradient(self, batch: TrainBatch) -> str:
         for name, parameter in zip(self._names, self._parameters, strict=True):
             if parameter.grad is not None and not math.isfinite(float(parameter.grad.norm())):
                 return f"gradient of {name} is not finite; {_describe_samples(batch)}"
@@ -135,7 +133,7 @@ class Stepper:
             buffer.copy_(value)
 
 
-def _describe_loss(output: StageOutput, batch: Batch) -> str:
+def _describe_loss(output: StageOutput, batch: TrainBatch) -> str:
     for name, values in output.terms.items():
         wrong = [i for i, ok in enumerate(torch.isfinite(values).tolist()) if not ok]
         if wrong:
@@ -143,7 +141,7 @@ def _describe_loss(output: StageOutput, batch: Batch) -> str:
     return f"the loss is not finite; {_describe_samples(batch)}"
 
 
-def _describe_samples(batch: Batch, which: list[int] | None = None) -> str:
+def _describe_samples(batch: TrainBatch, which: list[int] | None = None) -> str:
     chosen = range(len(batch.names)) if which is None else which
     return "samples " + ", ".join(f"{batch.names[i]} (position {batch.positions[i]})" for i in chosen)
 

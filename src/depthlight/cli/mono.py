@@ -1,0 +1,159 @@
+"""``depthlight mono``: a photo or a folder of photos in; prediction folders out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from ..core.errors import CheckFailedError, DepthlightError, InputError, UnknownNameError
+from ..core.registry import sha256_of
+from ..infer.folder import is_complete, need_apart, need_writable
+from ..infer.mono import load_mono
+from ..infer.mono_folder import FORMATS, OWNED, save_mono
+from ..io.images import read_image
+from ..io.names import image_files, inside, safe_names
+from .common import DeviceOption, JsonFlag, PrecisionOption, QuietFlag, emit_json, progress, say
+
+if TYPE_CHECKING:
+    from ..infer.mono import MonoModel
+    from ..infer.mono_prediction import Quantity
+
+QUANTITIES = {"inverse-depth": "inverse_depth", "depth": "depth"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo to do."""
+
+    photo: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for, the same for every photo."""
+
+    model: MonoModel
+    focal: float | None
+    formats: tuple[str, ...]
+
+    def request(self, job: Job) -> dict[str, Any]:
+        """Everything the result depends on: a result of another request is done again."""
+        return {
+            "photo": sha256_of(job.photo),
+            **asdict(self.model.identity),
+            "working": self.model.working,
+            "focal": self.focal,
+            "formats": list(self.formats),
+        }
+
+
+def mono(
+    photo: Annotated[Path, typer.Argument(help="Photo, or a folder of photos.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("depthlight-out"),
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Name (see `depthlight models`), .safetensors file, hub id or folder."),
+    ] = None,
+    focal: Annotated[
+        float | None, typer.Option(help="Focal length, px of the photo (metric models; else EXIF's): adds a cloud.")
+    ] = None,
+    working: Annotated[
+        int | None, typer.Option(help="Longest side, px, at which the network sees the photo (its own).")
+    ] = None,
+    quantity: Annotated[
+        str | None, typer.Option(help="What a hub model answers if it does not say: inverse-depth or depth.")
+    ] = None,
+    formats: Annotated[str, typer.Option("--format", help="Besides png, npy (comma-separated).")] = "png",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do photos again whose result is there.")] = False,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "fp32",
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Depth of single photos: relative inverse depth (no unit) or, of metric models, metres.
+
+    A folder run writes OUT/<name>/ per photo, goes on after a bad photo (status 1 at the end), and when started again
+    does only what is missing.
+    """
+    jobs = _jobs(photo, out)
+    names = _formats(formats)
+    need_apart([job.folder for job in jobs], [*(job.photo for job in jobs), Path(model) if model else None], OWNED)
+    loaded = load_mono(model, device=device, precision=precision, working=working, quantity=_quantity(quantity))
+    if focal is not None and loaded.quantity != "depth":
+        raise InputError(f"--focal is for metric models, and {loaded.name} is none", hint="Leave it out")
+    settings = Settings(loaded, focal, names)
+    if photo.is_dir():
+        need_writable(out)
+        _run_folder(jobs, settings, overwrite=overwrite, as_json=as_json, quiet=quiet)
+        return
+    result = _do(jobs[0], settings)
+    if as_json:
+        emit_json(result)
+    unit = " m" if result["unit"] == "m" else ""
+    say(
+        f"{out}: {result['quantity']} {result['min']:.3g} to {result['max']:.3g}{unit} by {result['model']} "
+        f"in {result['seconds']:.2f} s.",
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+def _jobs(photo: Path, out: Path) -> list[Job]:
+    if not photo.exists():
+        raise InputError(f"{photo} does not exist", expected="a photo or a folder of photos")
+    if not photo.is_dir():
+        return [Job(photo, out)]
+    files = image_files(photo)
+    names = safe_names([path.stem for path in files])
+    return [Job(path, inside(out, name)) for path, name in zip(files, names, strict=True)]
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in FORMATS:
+            raise InputError(f"--format {name!r} is not known", expected="any of " + ", ".join(FORMATS))
+    return names
+
+
+def _quantity(text: str | None) -> Quantity | None:
+    if text is None:
+        return None
+    if text not in QUANTITIES:
+        raise UnknownNameError("quantity", text, QUANTITIES)
+    return cast("Quantity", QUANTITIES[text])
+
+
+def _do(job: Job, settings: Settings) -> dict[str, Any]:
+    prediction = settings.model.predict(job.photo, focal=settings.focal)
+    return save_mono(
+        job.folder, prediction, read_image(job.photo), formats=settings.formats, request=settings.request(job)
+    )
+
+
+def _run_folder(jobs: list[Job], settings: Settings, *, overwrite: bool, as_json: bool, quiet: bool) -> None:
+    done: list[str] = []
+    kept: list[str] = []
+    failed: dict[str, DepthlightError] = {}
+    with progress("mono", len(jobs), quiet=quiet) as bar:
+        for job in jobs:
+            name = job.folder.name
+            try:
+                if not overwrite and is_complete(job.folder, settings.request(job), OWNED):
+                    kept.append(name)
+                else:
+                    _do(job, settings)
+                    done.append(name)
+            except DepthlightError as error:
+                bar.warn(f"{name}: {error}")
+                failed[name] = error
+            bar.step(name)
+    if as_json:
+        emit_json({"done": done, "kept": kept, "failed": {name: str(error) for name, error in failed.items()}})
+    say(f"{len(done)} done, {len(kept)} already there, {len(failed)} failed.", quiet=quiet, as_json=as_json)
+    if failed:
+        raise CheckFailedError(f"{len(failed)} of {len(jobs)} photos failed, first {next(iter(failed))}")

@@ -1,0 +1,106 @@
+"""A single-image prediction as a folder of files; ``result.json``, written last, says that it is whole.
+
+Layout: relative models write ``inverse_depth.png`` + ``inverse_depth.json`` (16 bits; scale and offset in the sidecar),
+metric ones ``depth.png`` + ``depth.json`` (16 bits, metres by the stated scale, 0 = none); ``.npy`` of either on
+request; with a known focal length ``cloud.ply``; ``normals.png`` (8 bits, (n + 1) / 2: red right, green up, blue
+towards the viewer), ``preview.png`` and ``result.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError
+from ..io.atomic import atomic_write_bytes
+from ..io.colour import colour_map, robust_range
+from ..io.depth_files import write_depth
+from ..io.inverse_depth import write_inverse_depth
+from ..io.pictures import sheet, write_image
+from .folder import RESULT, clear
+from .mono_prediction import NAMES, MonoPrediction
+
+FORMATS = ("png", "npy")
+PANEL_WIDTH = 480
+# Every name a prediction may take, the one that vouches for the others first.
+OWNED = (
+    RESULT,
+    *(f"{stem}.{suffix}" for stem in ("inverse_depth", "depth") for suffix in ("json", *FORMATS)),
+    "normals.png",
+    "preview.png",
+    "cloud.ply",
+)
+
+
+def save_mono(
+    folder: Path,
+    prediction: MonoPrediction,
+    image_HW3: NDArray[np.uint8],
+    *,
+    formats: Sequence[str] = ("png",),
+    request: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write everything about one prediction; returns what ``result.json`` holds.
+
+    Args:
+        folder: made if it is missing; files of an earlier run (:data:`OWNED`) are removed first.
+        image_HW3: the image, RGB uint8, for the picture and the cloud's colours.
+        formats: of the map: ``png`` (always written), ``npy`` (float32).
+        request: what was asked for (see :func:`depthlight.infer.folder.is_complete`).
+
+    Raises:
+        InputError: unknown format, or the image has another size; nothing is touched then.
+        LimitError: metric depth beyond what a 16-bit PNG holds.
+        OutputError: a file cannot be removed or written.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(f"unknown format {name!r}", expected="any of " + ", ".join(FORMATS))
+    if image_HW3.shape[:2] != prediction.values.shape:
+        raise InputError(
+            f"the image is {image_HW3.shape[:2]}", expected=f"{prediction.values.shape}, as the prediction"
+        )
+    normals_HW3 = np.rint((prediction.normals() + 1) * 127.5).astype(np.uint8)
+    clear(folder, OWNED)
+    files = _write_maps(folder, prediction, tuple(dict.fromkeys(("png", *formats))))
+    pictures = {"normals.png": normals_HW3, "preview.png": preview(image_HW3, prediction, normals_HW3)}
+    for name, picture in pictures.items():
+        write_image(folder / name, picture)
+    files += pictures
+    if prediction.is_metric and prediction.focal is not None:
+        prediction.to_depth().without_tails().to_point_cloud(image_HW3).save(folder / "cloud.ply")
+        files.append("cloud.ply")
+    result = prediction.summary() | {"files": files, "request": dict(request or {})}
+    atomic_write_bytes(folder / RESULT, json.dumps(result, indent=2).encode())
+    return result
+
+
+def _write_maps(folder: Path, prediction: MonoPrediction, formats: Sequence[str]) -> list[str]:
+    stem = "depth" if prediction.is_metric else "inverse_depth"
+    meta = {"model": prediction.model.name, "weights_sha256": prediction.model.weights_sha256}
+    files = [f"{stem}.json"]
+    for suffix in formats:
+        path = folder / f"{stem}.{suffix}"
+        if prediction.is_metric:
+            write_depth(path, prediction.values, meta=meta)
+        else:
+            write_inverse_depth(path, prediction.values, meta=meta)
+        files.append(path.name)
+    return files
+
+
+def preview(
+    image_HW3: NDArray[np.uint8], prediction: MonoPrediction, normals_HW3: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """The image, the map with the range it shows, and the normals, side by side."""
+    low, high = robust_range(prediction.values)
+    what = NAMES[prediction.quantity]
+    unit = " m" if prediction.is_metric else ""
+    caption = f"{what[0].upper()}{what[1:]}, {low:.3g} (blue) to {high:.3g}{unit} (red)"
+    maps = [image_HW3, colour_map(prediction.values, low, high), normals_HW3]
+    return sheet(maps, columns=3, labels=("Image", caption, "Normals"), width=PANEL_WIDTH)

@@ -1,0 +1,213 @@
+"""``depthlight.refine``: one photo in, depth before and after out.
+
+Shapes: H × W the photo, h × w the working size, 1 a batch of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..core.config import to_dict
+from ..core.errors import InputError
+from ..core.memory import keep_freed_memory
+from ..io.images import ImageSource, as_image
+from . import priors
+from .config import RefineConfig, changed, load_recipe, without_guidance
+from .guidance import Guidance
+from .loop import Keeping, Refinement, Row, working_size
+from .result import RefineResult
+from .upsample import brightness, enlarge, fitted_slope
+
+if TYPE_CHECKING:
+    from ..infer.mono import MonoModel
+
+
+def refine(
+    image: ImageSource,
+    right: ImageSource | None = None,
+    *,
+    model: str | MonoModel | None = None,
+    prior: str | Guidance | None = None,
+    recipe: str | RefineConfig = "fast",
+    steps: int | None = None,
+    restarts: int | None = None,
+    seed: int | None = None,
+    prompt: str | None = None,
+    focal: float | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    keep: Path | None = None,
+    keep_seconds: float = 30.0,
+    resume: bool = False,
+    on_step: Callable[[Row], None] | None = None,
+    should_stop: Callable[[], object] | None = None,
+) -> RefineResult:
+    """Refine the depth of one photo at test time (Re-Depth Anything, arXiv 2512.17908).
+
+    The network's weights are the same afterwards. Same photo, settings, seed, device and threads: same bits.
+
+    Args:
+        image: the photo; anything :func:`depthlight.io.images.as_image` takes.
+        right: of a stereo pair; not supported by this function yet.
+        model: a name or file for :func:`depthlight.infer.mono.load_mono`, or a loaded model.
+        prior: a name (see :func:`depthlight.refine.priors.load_guidance`), ``"none"``, or a guidance.
+        recipe: ``"fast"``, ``"paper"``, a ``.toml`` file, or a configuration.
+        steps, restarts, seed, prompt: laid over the recipe.
+        focal: focal length, px of the photo; normals then come from a pinhole camera.
+        device: ``auto``, ``cpu`` or ``cuda``; of what is loaded here.
+        precision: of a diffusion prior: ``fp32``, ``bf16`` or ``fp16``.
+        keep: folder for the state of the run; ``keep_seconds`` between two.
+        resume: go on from the state in ``keep``, if there is one.
+        on_step: told the losses of every step.
+        should_stop: asked after every step; a true answer saves the state and raises StopRequestedError.
+
+    Returns:
+        Both maps and everything known about them. Where something was not finite, ``stopped`` says what and where, and
+        ``after`` is the last good map.
+
+    Raises:
+        InputError: the photo, a name or a setting is not right, or the network gives no relative inverse depth.
+        NonFiniteError: the network's own answer is not finite.
+        CheckpointError: the state to resume belongs to another refinement.
+    """
+    if right is not None:
+        raise InputError("refine was given two images", expected="one", hint="Stereo refinement is not part of it yet")
+    config = configured(recipe, steps=steps, restarts=restarts, seed=seed, prompt=prompt)
+    photo_HW3 = as_image(image, name="the photo")
+    if focal is not None:
+        config = with_focal(config, focal, photo_HW3)
+    keep_freed_memory()
+    loaded = _model(model, device)
+    guidance = _guidance(prior, config, photo_HW3, loaded.device, precision)
+    if guidance is None:
+        config = without_guidance(config)
+    run = Refinement(
+        loaded.net,
+        loaded.prepare(photo_HW3, _size(photo_HW3, config, loaded)),
+        config,
+        guidance,
+        keeping=None
+        if keep is None
+        else Keeping(keep, request(photo_HW3, loaded, guidance, config), seconds=keep_seconds, resume=resume),
+    )
+    before_HW = np.asarray(loaded.predict(photo_HW3).values, np.float32)
+    outcome = run.run(on_step=on_step, should_stop=should_stop)
+    start_hw, refined_hw, *runs = (_plain(raw) for raw in (outcome.start_B1hw, outcome.refined_B1hw, *outcome.runs))
+    return RefineResult(
+        before=before_HW,
+        after=applied(before_HW, start_hw, refined_hw, photo_HW3, config),
+        start=start_hw,
+        refined=refined_hw,
+        runs=tuple(runs),
+        history=tuple(outcome.history),
+        stopped=str(outcome.stopped or ""),
+        model=_identity(loaded),
+        prior=None if guidance is None else guidance.describe(),
+        recipe=recipe if isinstance(recipe, str) else "",
+        config=config,
+        unit=run.unit * fitted_slope(start_hw, before_HW),
+        seconds=outcome.seconds,
+    )
+
+
+def configured(
+    recipe: str | RefineConfig,
+    *,
+    steps: int | None = None,
+    restarts: int | None = None,
+    seed: int | None = None,
+    prompt: str | None = None,
+) -> RefineConfig:
+    """The recipe with what was given laid over it.
+
+    Raises:
+        InputError: see :func:`~depthlight.refine.config.load_recipe`.
+    """
+    given = {"steps": steps, "restarts": restarts, "seed": seed, "guidance": {"prompt": prompt}}
+    if isinstance(recipe, str):
+        return load_recipe(recipe, given)
+    return changed(recipe, given)
+
+
+def with_focal(config: RefineConfig, focal: float, photo_HW3: NDArray[np.uint8]) -> RefineConfig:
+    """The configuration with a pinhole camera of ``focal`` px of this photo.
+
+    Raises:
+        ConfigError: the focal length is not positive and finite.
+    """
+    return replace(config, camera="pinhole", focal=focal / max(photo_HW3.shape[:2]))
+
+
+def applied(
+    before_HW: NDArray[np.float32],
+    start_hw: NDArray[np.float32],
+    refined_hw: NDArray[np.float32],
+    photo_HW3: NDArray[np.uint8],
+    config: RefineConfig,
+) -> NDArray[np.float32]:
+    """``before_HW`` with the change of the raw map from ``start_hw`` to ``refined_hw`` added, in its unit, at its size.
+
+    Relative inverse depth has no negative values: where the change would lead below 0 the result is 0, as the network's
+    own last layer has it.
+    """
+    change_hw = (refined_hw - start_hw) * np.float32(fitted_slope(start_hw, before_HW))
+    change_HW = enlarge(change_hw, brightness(photo_HW3), config.upsample)
+    return np.asarray(np.maximum(before_HW + change_HW, 0), np.float32)
+
+
+def request(
+    photo_HW3: NDArray[np.uint8], model: MonoModel, guidance: Guidance | None, config: RefineConfig
+) -> dict[str, Any]:
+    """Everything a result depends on, as plain values."""
+    pixels = hashlib.sha256(f"{photo_HW3.shape}".encode() + np.ascontiguousarray(photo_HW3).tobytes())
+    return {
+        "photo": pixels.hexdigest(),
+        **_identity(model),
+        "prior": None if guidance is None else guidance.describe(),
+        "config": to_dict(config),
+    }
+
+
+def _size(photo_HW3: NDArray[np.uint8], config: RefineConfig, model: MonoModel) -> tuple[int, int]:
+    height, width = photo_HW3.shape[:2]
+    return working_size(height, width, config.longest, model.net.multiple, shortest=config.shortest)
+
+
+def _model(model: str | MonoModel | None, device: str) -> MonoModel:
+    if model is not None and not isinstance(model, str):
+        return model
+    from ..infer.mono import load_mono
+
+    return load_mono(model, device=device)
+
+
+def _guidance(
+    prior: str | Guidance | None,
+    config: RefineConfig,
+    photo_HW3: NDArray[np.uint8],
+    device: torch.device,
+    precision: str,
+) -> Guidance | None:
+    if prior is not None and not isinstance(prior, str):
+        return prior
+    if prior == priors.NONE or not config.guidance.weight:
+        return None
+    return priors.load_guidance(prior, config.guidance, device=device, precision=precision, photo_HW3=photo_HW3)
+
+
+def _identity(model: MonoModel) -> dict[str, Any]:
+    facts: Mapping[str, Any] = asdict(model.identity)
+    return {"model" if name == "name" else name: value for name, value in facts.items()}
+
+
+def _plain(raw_B1hw: Tensor) -> NDArray[np.float32]:
+    return np.array(raw_B1hw[0, 0].float().cpu().numpy(), np.float32)

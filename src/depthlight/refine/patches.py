@@ -1,0 +1,159 @@
+"""What the small prior sees: patches of re-lit images at two scales, with what it is told about them.
+
+Training, the gate and the guidance all cut their patches here, so that the prior is asked what it was taught:
+
+- Raw disparity is brought to one scale (:func:`standard_raw`): under orthographic normals the scale sets how steep
+  relief is, and no two depth networks agree on it.
+- Normals are orthographic, in the ``surface`` convention: bumps are bumps, which matters to a prior that knows the
+  light.
+- The rendering is :data:`RENDER` px on its short side. A *coarse* patch is the whole of it shrunk to :data:`PATCH` px
+  on the short side, a *native* one is cut from it as it is.
+
+Shape legend: B images, L lights, H W size of the rendering, N patches, P = PATCH. Images sRGB in 0..1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..core.errors import InputError
+from ..nets.prior.denoiser import Conditions
+from .guidance import Scene
+from .render import Lighting, normals_orthographic, pseudo_depth
+
+PATCH = 64
+RENDER = 192
+NEAR = 5.0  # the raw disparity that the nearest surfaces have, at the standard scale
+_HIGH, _LOW = 0.98, 0.02  # quantiles that stand for the nearest and the farthest surfaces
+_TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Re-lit patches and what they were made from; ``light_N6`` and ``native_N`` as in :class:`Conditions`."""
+
+    relit_N3PP: Tensor
+    photo_N3PP: Tensor
+    light_N6: Tensor
+    native_N: Tensor
+
+    def conditions(self) -> Conditions:
+        """All there is to tell the prior; detached, in the network's number type."""
+        every = torch.ones_like(self.native_N)
+        return Conditions(self.photo_N3PP.detach(), self.light_N6, self.native_N, every, every)
+
+
+def standard_raw(inverse_B1HW: Tensor, near: Tensor | float = NEAR, shift: Tensor | float = 0.0) -> Tensor:
+    """Relative inverse depth at the scale the prior knows: (B, 1, H, W), >= 0, 98 % of it up to ``near``.
+
+    Args:
+        inverse_B1HW: inverse depth up to a positive scale, >= 0.
+        near: what the 98 % quantile becomes; a number or (B,).
+        shift: share of the 2 % quantile to subtract first, 0..1 (networks differ in the offset); a number or (B,).
+
+    Raises:
+        InputError: an image has no relief: its 98 % quantile is not above 0.
+    """
+    high_B, low_B = _quantile(inverse_B1HW, _HIGH), shift * _quantile(inverse_B1HW, _LOW)
+    gain_B = near / (high_B - low_B).clamp(min=_TINY * high_B)
+    return ((inverse_B1HW - low_B[:, None, None, None]) * gain_B[:, None, None, None]).clamp(min=0)
+
+
+def _quantile(inverse_B1HW: Tensor, share: float) -> Tensor:
+    flat = inverse_B1HW.flatten(1)
+    value_B = flat.kthvalue(min(flat.shape[1], 1 + int(share * flat.shape[1])), 1).values
+    if share == _HIGH and not bool((value_B > 0).all()):
+        raise InputError("a map of inverse depth is 0 nearly everywhere", expected="inverse depth above 0")
+    return value_B
+
+
+def prior_normals(raw_B1HW: Tensor, offset: Tensor | float = 0.0) -> Tensor:
+    """Normals (B, 3, H, W) as the prior has seen them, of raw disparity at the standard scale."""
+    return normals_orthographic(pseudo_depth(raw_B1HW, offset))
+
+
+def cut_patches(scene: Scene, native: tuple[bool, ...], generator: torch.Generator) -> Patches:
+    """One patch of every image under every light, at random places; N = B·L, image by image.
+
+    Args:
+        scene: its lights may differ between images.
+        native: for each light, whether its patches are cut as they are or from the image shrunk.
+        generator: on the CPU.
+
+    Raises:
+        InputError: the rendering is smaller than a patch.
+    """
+    batch, lights, _, height, width = scene.relit_BL3HW.shape
+    if len(native) != lights or min(height, width) < PATCH:
+        raise InputError(
+            f"a rendering of {height}x{width} with {lights} lights, of which {len(native)} have a scale",
+            expected=f"at least {PATCH} px a side and one scale per light",
+        )
+    size = shrunk_size(height, width)
+    photo_2 = (F.interpolate(scene.photo_B3HW, size, mode="area"), scene.photo_B3HW)
+    small = [light for light in range(lights) if not native[light]]
+    shrunk_BS3hw = F.interpolate(scene.relit_BL3HW[:, small].flatten(0, 1), size, mode="area") if small else None
+    relit, photo = [], []
+    places = torch.rand((batch, lights, 2), generator=generator).tolist()
+    for image in range(batch):
+        for light in range(lights):
+            source = scene.relit_BL3HW[image, light]
+            if shrunk_BS3hw is not None and not native[light]:
+                source = shrunk_BS3hw[image * len(small) + small.index(light)]
+            window = _window(places[image][light], source)
+            relit.append(source[window])
+            photo.append(photo_2[native[light]][image][window])
+    return Patches(
+        torch.stack(relit),
+        torch.stack(photo),
+        light_numbers(scene.lighting, batch).to(scene.photo_B3HW),
+        torch.tensor(native, dtype=scene.photo_B3HW.dtype, device=scene.photo_B3HW.device).repeat(batch),
+    )
+
+
+def shrunk_size(height: int, width: int) -> tuple[int, int]:
+    """The size of the whole image as coarse patches see it: PATCH px on the short side."""
+    short = min(height, width)
+    return max(PATCH, round(height * PATCH / short)), max(PATCH, round(width * PATCH / short))
+
+
+def light_numbers(lighting: Lighting, batch: int) -> Tensor:
+    """(B·L, 6): direction, diffuse and specular share, log2 of the shininess."""
+    numbers = torch.cat(
+        [
+            lighting.direction_L3,
+            torch.stack([lighting.diffuse_L, lighting.specular_L, lighting.shininess_L.log2()], -1),
+        ],
+        -1,
+    )
+    return (numbers if numbers.ndim == 3 else numbers.expand(batch, *numbers.shape)).reshape(-1, 6)
+
+
+def smooth_steps(inverse_B1HW: Tensor, step: float) -> Tensor:
+    """Inverse depth without the steps of a file's rounding, which far away would look like terraces.
+
+    Three rounds of 3 x 3 means over neighbours 1, 2 and 4 px apart, of which those count that differ by less than three
+    ``step`` (one step of the file): what is left alone is steeper than that, and edges.
+    """
+    height, width = inverse_B1HW.shape[-2:]
+    for reach in (1, 2, 4):
+        padded = F.pad(inverse_B1HW, (reach,) * 4, mode="replicate")
+        total, weight = torch.zeros_like(inverse_B1HW), torch.zeros_like(inverse_B1HW)
+        for y in (0, reach, 2 * reach):
+            for x in (0, reach, 2 * reach):
+                near = padded[..., y : y + height, x : x + width]
+                counts = ((near - inverse_B1HW).abs() < 3 * step).to(near.dtype)
+                total += near * counts
+                weight += counts
+        inverse_B1HW = total / weight
+    return inverse_B1HW
+
+
+def _window(place: list[float], source_3HW: Tensor) -> tuple[slice, slice, slice]:
+    height, width = source_3HW.shape[-2:]
+    top, left = int(place[0] * (height - PATCH + 1)), int(place[1] * (width - PATCH + 1))
+    return slice(None), slice(top, top + PATCH), slice(left, left + PATCH)

@@ -1,0 +1,62 @@
+"""From the name of a prior to a guidance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..core.errors import InputError
+from ..core.registry import DEFAULT_PRIOR, PRIOR_FAMILIES
+from .config import GuidanceConfig
+from .guidance import Guidance
+
+NONE = "none"
+
+
+def load_guidance(
+    name: str | None,
+    config: GuidanceConfig,
+    *,
+    device: torch.device,
+    precision: str = "fp32",
+    photo_HW3: NDArray[np.uint8] | None = None,
+) -> Guidance | None:
+    """The prior called ``name``; None for ``"none"``.
+
+    Args:
+        name: None (the default), ``relight.*`` or a ``.safetensors`` file (small priors of ours), ``none``, or
+            anything a Stable Diffusion can be had by: ``sd-1.5``, a hub id, a folder.
+        config: its settings.
+        device: where it runs.
+        precision: fp32, or bf16 and fp16 for diffusion priors.
+        photo_HW3: the photo, RGB, for priors that make their prompt from it.
+
+    Raises:
+        InputError: a prompt or a precision for a prior that takes none.
+    """
+    name = DEFAULT_PRIOR if name is None else name
+    if name == NONE:
+        return None
+    if _is_ours(name):
+        if config.prompt:
+            raise InputError(f"{name} takes no prompt", hint="Leave out --prompt, or take --prior sd-1.5")
+        if precision != "fp32":
+            raise InputError(f"{name} runs in fp32", expected="--precision fp32")
+        from . import guidance_small
+
+        return guidance_small.load_guidance(name, config, device=device)
+    from . import guidance_diffusion
+
+    return guidance_diffusion.load_guidance(name, config, device=device, precision=precision, photo_HW3=photo_HW3)
+
+
+def needs_photo(name: str | None, config: GuidanceConfig) -> bool:
+    """Whether the guidance has to be made for each photo: a prior that reads, and no prompt to give it."""
+    return config.prompt is None and name not in (None, NONE) and not _is_ours(str(name))
+
+
+def _is_ours(name: str) -> bool:
+    return name.split(".")[0] in PRIOR_FAMILIES or Path(name).suffix == ".safetensors"

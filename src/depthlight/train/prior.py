@@ -1,0 +1,73 @@
+"""The task ``prior``: re-lit patches and noise in, the noise's share out. See :mod:`.relighting` for what it sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from ..data.loader import StreamPlan
+from ..data.mono import MonoBatch, MonoRecipe, MonoScenes, mono_batches
+from ..data.sampling import MixtureSampler
+from ..data.scenes import read_list
+from ..eval.relight_gate import CORRUPTIONS, GateConfig, gate_figure, run_gate
+from ..eval.relight_sheet import draw_sheet
+from ..nets.prior.denoiser import Denoiser
+from ..nets.prior.load import build
+from .mono import open_images
+from .relighting import Denoising
+from .start import start_from
+from .task import Autocast, Measure, Stage, Start, Task
+
+QUICK = GateConfig(images=16, patches=4)  # the gate as a run measures itself by it: two minutes of one core
+
+
+class PriorTask(Task):
+    """Denoising of re-lit patches, conditional or not (``network_config.conditional``)."""
+
+    error = "rms_levels"
+    figures = ("true_loss", "ranked", "ranked_guided", *(f"ranked_{name}" for name in CORRUPTIONS))
+    curves = ("ranked", "ranked_guided")
+    unit = "% of comparisons"
+
+    def start(self) -> Start:
+        torch.manual_seed(self.config.seed)
+        family, network = self.config.network, dict(self.config.network_config)
+        if self.config.start:
+            return start_from(self.config.start, "prior", build)
+        return Start(build(family, network), family, network)
+
+    def stage(self, net: Any, autocast: Autocast) -> Stage:
+        return Denoising(self.config.prior, self.config.seed, autocast)
+
+    def batches(self, position: int, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[MonoBatch]:
+        datasets = open_images(self.config)
+        sampler = MixtureSampler([len(d) for d in datasets], [s.weight for s in self.config.data], self.config.seed)
+        say("data: " + ", ".join(f"{d.name} ({len(d)})" for d in datasets))
+        recipe = MonoRecipe(self.config.prior.augment, self.config.crop)
+        plan = StreamPlan(
+            batch=self.config.batch, workers=self.config.workers, rank=self.ranks.rank, world=self.ranks.world
+        )
+        return mono_batches(datasets, sampler, recipe, plan, position)
+
+    def evaluation(self) -> Measure | None:
+        wanted = self.config.evaluate
+        if not wanted.folder:
+            return None
+        scenes = MonoScenes(wanted.folder, read_list(wanted.list) if wanted.list else None)
+
+        def measure(net: nn.Module, device: torch.device, check: Callable[[], None]) -> dict[str, float]:
+            denoiser = cast(Denoiser, net).eval()
+            told = denoiser.conditional
+            result = run_gate(denoiser, scenes, replace(QUICK, contrast=told), device=device, check=check)
+            draw_sheet(denoiser, scenes, self.folder / "samples" / "sheet.png", count=8, device=device)
+            ranked = {f"ranked_{name}": result["ranked"][name] for name in CORRUPTIONS}
+            guided = gate_figure(result["ranked_guided_light"]) if told else math.nan
+            total = {"true_loss": result["loss"]["true"], "ranked": result["ranked_gate"], "ranked_guided": guided}
+            return total | ranked
+
+        return measure

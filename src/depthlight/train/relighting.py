@@ -1,0 +1,102 @@
+"""What the prior learns from: photos with exact disparity become re-lit patches, noise is added, v is to be found.
+
+Everything is rendered here, in the training step: a rendering costs a twentieth of what the network does with it, and
+an image is read once for all its patches. The raw disparity is made as networks give theirs: right up to a scale and
+an offset, which are drawn within the range the refinement will bring them to.
+
+Shape legend: B images, L patches per image, N = B·L, H W crop, P patch side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from ..data.mono import MonoBatch
+from ..nets.prior.denoiser import Conditions, Denoiser
+from ..nets.prior.diffusion import add_noise, image_of, velocity
+from ..refine.guidance import Scene
+from ..refine.patches import Patches, cut_patches, prior_normals, smooth_steps, standard_raw
+from ..refine.render import Lighting, relight
+from .prior_config import PriorConfig
+from .task import StageOutput
+
+FILE_STEP = 1 / 256  # px, of the disparity files the engine writes
+
+
+def render_patches(batch: MonoBatch, config: PriorConfig, generator: torch.Generator) -> Patches:
+    """Patches of the images under random lights, (N = B·L) image by image; NaN where the disparity is not known."""
+    photo_B3HW = batch.image_B3HW.float() / 255
+    count = len(photo_B3HW)
+    draw = torch.rand((2, count), generator=generator).to(photo_B3HW.device)
+    near_B = config.near[0] * (config.near[1] / config.near[0]) ** draw[0]
+    shift_B = config.shift[0] + (config.shift[1] - config.shift[0]) * draw[1]
+    known_B1HW = batch.mask_BHW[:, None]
+    inverse_B1HW = smooth_steps(batch.inverse_BHW[:, None], FILE_STEP)
+    raw_B1HW = torch.where(known_B1HW, standard_raw(inverse_B1HW, near_B, shift_B), torch.nan)
+    normal_B3HW = prior_normals(raw_B1HW)
+    native = (False,) * config.coarse + (True,) * config.native
+    lighting = Lighting.sample(len(native), generator, batch=count).to(photo_B3HW)
+    relit_BL3HW = relight(photo_B3HW, normal_B3HW, lighting)
+    unknown_B13HW = (normal_B3HW[:, None, 2:] < 0).expand(-1, 1, 3, -1, -1)
+    return cut_patches(
+        Scene(photo_B3HW, relit_BL3HW.masked_fill(unknown_B13HW, torch.nan), lighting), native, generator
+    )
+
+
+def withheld(told: Conditions, config: PriorConfig, generator: torch.Generator) -> Conditions:
+    """Condition drop-out: some patches are told nothing, some the photo alone."""
+    draw_N = torch.rand(len(told.native_N), generator=generator).to(told.native_N)
+    nothing_N = draw_N < config.drop_all
+    return told.withhold(nothing_N, draw_N < config.drop_all + config.drop_light)
+
+
+def random_times(count: int, generator: torch.Generator) -> Tensor:
+    """Times (N,) in [0, 1], one in each of N equal parts, in random order: the loss varies least that way."""
+    order = torch.randperm(count, generator=generator)
+    return (order + torch.rand(count, generator=generator)) / count
+
+
+def denoising_errors(net: Denoiser, relit_N3PP: Tensor, t_N: Tensor, noise_N3PP: Tensor, told: Conditions) -> Tensor:
+    """Mean squared error of v over the known pixels, and the mean squared error of the estimated image; (2, N)."""
+    known_N3PP = relit_N3PP.isfinite()
+    x_N3PP = torch.where(known_N3PP, 2 * relit_N3PP - 1, 0.0)
+    noisy_N3PP = add_noise(x_N3PP, noise_N3PP, t_N)
+    found_N3PP = net(noisy_N3PP, t_N, told)
+    weight_N = known_N3PP.sum((1, 2, 3)).clamp(min=1)
+    error_N = ((found_N3PP - velocity(x_N3PP, noise_N3PP, t_N)).square() * known_N3PP).sum((1, 2, 3)) / weight_N
+    image_N3PP = image_of(noisy_N3PP, found_N3PP.detach(), t_N)
+    image_error_N = ((image_N3PP - x_N3PP).square() * known_N3PP).sum((1, 2, 3)) / weight_N
+    return torch.stack([error_N, image_error_N])
+
+
+class Denoising:
+    """The loss of the task ``prior``: mean squared error of v, uniform over t; coarse and native patches apart."""
+
+    def __init__(self, config: PriorConfig, seed: int, autocast: Callable[[], AbstractContextManager[object]]) -> None:
+        self.config, self.seed, self.autocast = config, seed, autocast
+
+    def __call__(self, net: Denoiser, batch: MonoBatch) -> StageOutput:
+        generator = batch_generator(self.seed, batch.positions)
+        patches = render_patches(batch, self.config, generator)
+        device = patches.relit_N3PP.device
+        t_N = random_times(len(patches.native_N), generator).to(device)
+        noise_N3PP = torch.randn(patches.relit_N3PP.shape, generator=generator).to(device)
+        told = withheld(patches.conditions(), self.config, generator)
+        with self.autocast():
+            error_N, image_error_N = denoising_errors(net, patches.relit_N3PP, t_N, noise_N3PP, told)
+        error_BL = error_N.float().unflatten(0, (len(batch.names), -1))
+        share = error_BL.shape[1]
+        terms = {"coarse": error_BL[:, : self.config.coarse].sum(1) / share}
+        terms["native"] = error_BL[:, self.config.coarse :].sum(1) / share
+        levels_B = 127.5 * image_error_N.float().unflatten(0, (len(batch.names), -1)).mean(1).sqrt()
+        return StageOutput(terms, levels_B)
+
+
+def batch_generator(seed: int, positions: tuple[int, ...]) -> torch.Generator:
+    """Randomness that follows from the run's seed and the batch's place in the data alone."""
+    number = (seed * 1_000_003 + positions[0] * 7_919 + 17) % 2**63
+    return torch.Generator().manual_seed(number)

@@ -1,0 +1,218 @@
+"""``depthlight.refine``: before and after at the photo's size, names and settings checked, guidance helpers."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import depthlight
+from depthlight.core.config import from_dict, to_dict
+from depthlight.core.errors import ConfigError, InputError, UnknownNameError
+from depthlight.infer.mono import MonoModel
+from depthlight.nets.mono.small import MonoSmall
+from depthlight.nets.prior.denoiser import Denoiser, DenoiserConfig
+from depthlight.refine.config import GuidanceConfig, RefineConfig, load_recipe, recipes
+from depthlight.refine.guidance import sds_loss
+from depthlight.refine.guidance_small import RelightGuidance
+from depthlight.refine.upsample import brightness, enlarge, fitted_slope
+
+
+def test_refine_is_a_call_and_a_package():
+    code = (
+        "import sys, depthlight as dl\n"
+        "assert callable(dl.refine) and 'torch' not in sys.modules\n"
+        "from depthlight.refine.config import RefineConfig\n"
+        "assert dl.refine.config.RefineConfig is RefineConfig and callable(dl.refine)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_before_and_after(photo, model, pull, quick):
+    rows = []
+    config = quick(steps=30, longest=48)
+    result = depthlight.refine(photo, model=model, prior=pull, recipe=config, seed=4, on_step=rows.append)
+    assert np.array_equal(result.before, model.predict(photo).values)
+    assert result.after.shape == result.before.shape == photo.shape[:2] and result.after.dtype == np.float32
+    assert np.isfinite(result.after).all() and (result.after >= 0).all()
+    assert not np.array_equal(result.after, result.before)
+    assert result.start.shape == (40, 48) or result.start.shape == (32, 48)
+    assert list(result.history) == rows and len(rows) == 30
+    assert result.config.seed == 4 and not result.stopped
+    again = depthlight.refine(photo, model=model, prior=pull, recipe=config, seed=4)
+    assert np.array_equal(result.after, again.after)
+    normals = result.normals()
+    assert normals.shape == photo.shape and np.allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-5)
+    assert not np.array_equal(normals, result.normals(before=True))
+    assert result.summary()["prior"] == {"name": "pull"} and result.summary()["losses"]["loss"] > 0
+
+
+@pytest.mark.parametrize("upsample", ["bilinear", "guided"])
+def test_nothing_to_follow_changes_nothing(upsample, photo, model, quick):  # T9
+    config = quick(smoothness=0.0, upsample=upsample, longest=48)
+    result = depthlight.refine(photo, model=model, prior="none", recipe=config)
+    assert np.array_equal(result.after, result.before)
+    assert result.prior is None and result.config.guidance.weight == 0
+
+
+def test_a_fault_is_told_and_the_last_good_map_kept(photo, model, pull, quick):
+    pull.fault, pull.fault_at = "loss", 0.5
+    result = depthlight.refine(photo, model=model, prior=pull, recipe=quick())
+    assert result.stopped == "the loss term 'guidance' is not finite at step 4 of restart 1"
+    assert np.isfinite(result.after).all() and not np.array_equal(result.after, result.before)
+
+
+def test_the_photos_focal_length_makes_a_pinhole(photo, model, quick):
+    result = depthlight.refine(photo, model=model, prior="none", recipe=quick(camera="orthographic"), focal=80.0)
+    assert result.config.camera == "pinhole" and result.config.focal == 80 / 64
+    with pytest.raises(ConfigError, match="focal"):
+        depthlight.refine(photo, model=model, prior="none", recipe=quick(), focal=-1.0)
+
+
+def test_wrong_requests(photo, model, quick):
+    with pytest.raises(InputError, match="two images"):
+        depthlight.refine(photo, photo, model=model)
+    with pytest.raises(UnknownNameError, match=r"recipe 'fsat'.*fast"):
+        depthlight.refine(photo, model=model, recipe="fsat")
+    with pytest.raises(InputError, match="takes no prompt"):
+        depthlight.refine(photo, model=model, prior="relight.synth-v1", prompt="a chair")
+    with pytest.raises(ConfigError, match="steps"):
+        depthlight.refine(photo, model=model, prior="none", steps=0)
+    with pytest.raises(InputError, match="nowhere"):
+        depthlight.refine("nowhere.png", model=model, prior="none")
+
+
+# ------------------------------------------------------------------------------------------------ recipes
+
+
+def test_paper_is_the_papers():
+    config = load_recipe("paper")
+    assert replace_guidance(config) == RefineConfig(), "the defaults are the paper's"
+    assert config.guidance == GuidanceConfig(scale=50.0, t_high=0.6, t_low=0.02, anneal=False, weighting="uniform")
+    assert (config.steps, config.restarts, config.longest, config.lights) == (1000, 10, 518, 1)
+    assert (config.lr_tokens, config.lr_head, config.lr_offset, config.weight_decay) == (1e-3, 2e-6, 1e-3, 0.01)
+
+
+def replace_guidance(config: RefineConfig) -> RefineConfig:
+    return from_dict(RefineConfig, {**to_dict(config), "guidance": {}})
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_recipes_round_trip(name):
+    config = load_recipe(name)
+    assert from_dict(RefineConfig, to_dict(config)) == config
+
+
+def test_overrides_reach_inside(tmp_path):
+    config = load_recipe("paper", {"steps": 7, "seed": None, "guidance": {"prompt": "a cat", "scale": None}})
+    assert (config.steps, config.guidance.prompt, config.guidance.scale) == (7, "a cat", 50.0)
+    (tmp_path / "mine.toml").write_text("steps = 3\n[guidance]\nweight = 0.5\n")
+    assert load_recipe(str(tmp_path / "mine.toml")).guidance.weight == 0.5
+    (tmp_path / "bad.toml").write_text("steps = = 3")
+    with pytest.raises(InputError, match="TOML"):
+        load_recipe(str(tmp_path / "bad.toml"))
+    with pytest.raises(InputError, match="does not exist"):
+        load_recipe("gone.toml")
+    with pytest.raises(UnknownNameError, match="steps"):
+        load_recipe("paper", {"step": 3})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"restarts": 0},
+        {"lights": -1},
+        {"lr_tokens": float("nan")},
+        {"smoothness": -1.0},
+        {"scale": 1.0},
+        {"shift": 0.0},
+        {"optimise": ("offset",)},
+        {"optimise": ("tokens", "tokens")},
+        {"optimise": ("depth", "tokens")},
+        {"seed": -1},
+    ],
+)
+def test_settings_that_are_refused(wrong):
+    with pytest.raises(ConfigError):
+        RefineConfig(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"t_low": 0.7, "t_high": 0.6}, {"t_high": 1.5}, {"scale": -1.0}, {"t_low": -0.1}])
+def test_guidance_settings_that_are_refused(wrong):
+    with pytest.raises(ConfigError):
+        GuidanceConfig(**wrong)
+
+
+# ------------------------------------------------------------------------------------------------ score distillation
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.3, torch.tensor([[[[2.0]]], [[[0.5]]]])])
+def test_the_gradient_of_sds(weight):
+    generator = torch.Generator().manual_seed(0)
+    x, predicted, noise = (torch.randn(2, 4, 5, 6, generator=generator) for _ in range(3))
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, predicted, noise)]
+    loss = sds_loss(*leaves, weight)
+    loss.backward()
+    difference = weight * (predicted - noise)
+    torch.testing.assert_close(leaves[0].grad, difference / x.numel(), rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(loss.detach(), 0.5 * difference.square().mean())
+    assert leaves[1].grad is None and leaves[2].grad is None
+
+
+def test_sds_in_half_precision_computes_in_float32():
+    x = torch.full((1, 4, 8, 8), 3.0, dtype=torch.float16, requires_grad=True)
+    loss = sds_loss(x, torch.full_like(x, 1e-3), torch.zeros_like(x))
+    assert loss.dtype == torch.float32 and float(loss.detach()) == pytest.approx(0.5e-6, rel=2e-2)
+    with pytest.raises(InputError, match="one shape"):
+        sds_loss(x, x[:, :2], x)
+
+
+# ------------------------------------------------------------------------------------------------ upsampling
+
+
+@given(st.floats(-10, 10, width=32), st.sampled_from(["bilinear", "guided"]))
+def test_a_constant_change_stays_constant(value, method):
+    guide = np.random.default_rng(0).random((33, 47), np.float32)
+    large = enlarge(np.full((8, 12), value, np.float32), guide, method)
+    assert large.shape == (33, 47) and np.allclose(large, value, atol=1e-5 * (1 + abs(value)))
+
+
+def test_a_change_gets_the_guides_edge():
+    guide = np.zeros((96, 128), np.float32)
+    guide[:, 61:] = 1  # between two columns of the small map
+    truth = guide.copy()
+    small = truth.reshape(12, 8, 16, 8).mean((1, 3))
+    errors = {method: np.abs(enlarge(small, guide, method) - truth).mean() for method in ("bilinear", "guided")}
+    assert errors["guided"] < 0.3 * errors["bilinear"]
+
+
+def test_brightness_and_slope():
+    photo = np.zeros((4, 4, 3), np.uint8)
+    photo[..., 1] = 255
+    assert brightness(photo) == pytest.approx(np.full((4, 4), 0.587), abs=2e-3)
+    small = np.random.default_rng(1).random((6, 8))
+    large = np.kron(3 * small + 7, np.ones((5, 5)))
+    assert fitted_slope(small, large) == pytest.approx(3, rel=1e-5)
+    assert fitted_slope(np.ones((6, 8)), large) == 1
+    with pytest.raises(InputError, match="contradicts"):
+        fitted_slope(-small, large)
+
+
+def test_the_fast_recipe_with_networks_of_our_own_kind():
+    """Untrained ones: what is tested is that rendering, patches, prior and head fit together."""
+    torch.manual_seed(0)
+    model = MonoModel("mono.random", MonoSmall(), weights_sha256=None, device="cpu", working=128)
+    net = Denoiser(DenoiserConfig.tiny()).eval().requires_grad_(False)
+    prior = RelightGuidance(net=net, name="relight.random", sha256="", scale=3.0, t_high=0.75, t_low=0.3, anneal=True)
+    photo = np.random.default_rng(0).integers(0, 255, (100, 130, 3), np.uint8)
+    result = depthlight.refine(photo, model=model, prior=prior, recipe="fast", steps=2)
+    assert result.start.shape == (96, 128) and not result.stopped
+    assert set(result.history[0]) == {"restart", "step", "guidance", "smoothness", "loss"}
+    assert not np.array_equal(result.refined, result.start) and np.isfinite(result.after).all()
+    described = result.summary()["prior"]
+    assert described["guidance_scale"] == 3.0 and described["guidance_scale_usual_convention"] == 4.0
