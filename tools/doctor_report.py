@@ -364,6 +364,7 @@ def page(report: dict[str, Any]) -> str:
 
 
 def write(report: dict[str, Any]) -> None:
+    report["faults"] = {name: report["faults"][name] for name in FAULTS if name in report["faults"]}
     atomic_write_bytes(ROOT / "docs/benchmarks/doctor.json", (json.dumps(report, indent=1) + "\n").encode())
     target = ROOT / "docs/how-to/doctor.md"
     before, rest = target.read_text().split(MARKERS[0])
@@ -376,6 +377,7 @@ def main() -> int:
     parser.add_argument("--pool", type=Path, required=True, help="pool of synthetic pairs, or a folder of pools")
     parser.add_argument("--pairs", type=int, default=200, help="clean pairs, and pairs of each fault of I4")
     parser.add_argument("--others", type=int, default=100, help="pairs of each other fault")
+    parser.add_argument("--skip", type=int, default=0, help="leave out the first pairs of the pool")
     parser.add_argument("--real", type=Path, action="append", default=[], help="folder of real scene folders")
     parser.add_argument("--only", help="faults, comma-separated; the others keep their stored numbers")
     options = parser.parse_args()
@@ -383,7 +385,7 @@ def main() -> int:
     stored = ROOT / "docs/benchmarks/doctor.json"
     report = json.loads(stored.read_text()) if options.only and stored.is_file() else {"clean": {}, "faults": {}}
     try:
-        cases = scenes(options.pool)
+        cases = scenes(options.pool)[options.skip :]
         mine: set[str] = set()
         network = load(threads=1)
         report |= {"model": network.identity.name, "weights_sha256": network.identity.weights_sha256, "range": RANGE}

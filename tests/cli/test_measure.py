@@ -49,8 +49,10 @@ def test_distance_point_and_box(call, measured):
         (("--from", "3"), "2 numbers"),
         (("--from", "a,b"), "2 numbers"),
         (("--from", "nan,3"), "2 numbers"),
-        (("--box", "1,2,3"), "4 numbers"),
-        (("--box", "1,2,inf,3"), "4 numbers"),
+        (("--box", "1,2,3"), "x,y,width,height"),
+        (("--box", "1,2,inf,3"), "x,y,width,height"),
+        (("--box", "1.5,2,3,3"), "x,y,width,height"),  # not rounded in silence
+        (("--box", "1,2,0,3"), "at least one pixel"),
         (("--from", "500,3"), "outside the image"),
         (("--box", "90,60,20,20"), "not inside the image"),
     ],
@@ -58,6 +60,37 @@ def test_distance_point_and_box(call, measured):
 def test_wrong_questions_are_one_line(call, measured, options, words):
     status, _, error = call("measure", measured, *options)
     assert status == 2 and words in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        ("80 0 48; 0 80 32=>80 0 24; 0 80 16", (), "K of another size?"),
+        ("baseline=100=>baseline=5000", ("--unit", "mm"), "the baseline would be 5 m: is the unit right?"),
+        ("=>", (), None),
+    ],
+)
+def test_a_calibration_that_is_possible_but_rare_is_remarked_on(call, tmp_path, pair, calib, change, options, words):
+    before, _, after = change.partition("=>")
+    calib.write_text(CALIB.replace(before, after) if before else CALIB)
+    status, text, _ = call("stereo", *pair, "-o", tmp_path / "out", "--calib", calib, *options, "--model", "sgbm")
+    assert status == 0
+    assert (words in text) if words else (str(calib) not in text)
+
+
+def test_a_calibration_without_a_size_is_not_rescaled_by_guess(call, tmp_path, make_pair, save):
+    for name, (height, width) in {"a": (64, 96), "b": (128, 192)}.items():
+        for side, image in zip(("left", "right"), make_pair(8, height, width), strict=True):
+            save(tmp_path / side / f"{name}.png", image)
+    (tmp_path / "K.txt").write_text("80 0 48 0 80 32 0 0 1\n0.1\n")
+    command = ("stereo", tmp_path / "left", tmp_path / "right", "-o", tmp_path / "out", "--model", "sgbm", "--calib")
+    status, text, _ = call(*command, tmp_path / "K.txt", "--json")
+    assert status == 1
+    result = json.loads(text)
+    assert result["done"] == ["a"]
+    assert "states no image size" in result["failed"]["b"]
+    (tmp_path / "calib.txt").write_text(CALIB)  # states 96x64: the larger pair is the same shape, K is scaled
+    assert call(*command, tmp_path / "calib.txt")[0] == 0
 
 
 def test_no_metres_without_a_calibration(call, tmp_path, pair):

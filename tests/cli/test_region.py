@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from depthlight.core.errors import InputError
-from depthlight.infer.region import Box, Region, predict_region, read_mask
+from depthlight.infer.region import CONTEXT, Box, Region, predict_region, read_mask
 from depthlight.infer.sgbm import SgbmMatcher
 from depthlight.io.disparity_files import read_disparity
 
@@ -50,7 +50,7 @@ def test_only_what_is_needed_is_computed(make_pair):
     left, right = make_pair(12, 200, 600)
     matcher = Watched()
     predict_region(matcher, left, right, Region(Box(300, 100, 50, 20)), max_disp=64)
-    assert matcher.seen[:2] == (20 + 2 * 32, 64 + 50 + 2 * 32)
+    assert matcher.seen[:2] == (20 + 2 * CONTEXT, 64 + 50 + 2 * CONTEXT)
 
 
 @pytest.mark.parametrize("x", [0, 5, 199])
@@ -138,7 +138,9 @@ def test_stereo_with_roi_and_mask(call, save, tmp_path, pair):
     expected = np.zeros((64, 96), bool)
     expected[10:40, 40:70] = True
     np.testing.assert_array_equal(stored.valid_HW, expected)
-    request = json.loads(text)["request"]
+    result = json.loads(text)
+    assert result["disparity_min"] > 4  # of the region, not of the zeros around it
+    request = result["request"]
     assert request["roi"] == "30,10,40,30"
     assert len(request["mask"]) == 64
 

@@ -141,7 +141,7 @@ def test_folders_resume_and_redo_only_what_is_missing_or_changed(call, save, tmp
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--max-disp", "64"], "searches 192 px"),
+        (["--max-disp", "4096"], "at most 2048 px"),
         (["--calib", "rig.json"], "the rig is for 10x10 images"),
         (["--model", "sgbm", "--left-right"], "left-right"),
     ],
@@ -273,7 +273,12 @@ def test_bad_pairs_end_in_one_line_and_nothing_written(call, tmp_path, pair, mak
         (["--backend", "tensorrt"], "onnxruntime"),
         (["--format", "exr"], "exr"),
         (["--calib", "none.txt"], "none.txt"),
-        (["--max-disp", "64"], "192"),
+        (["--max-disp", "10", "--min-disp", "20"], "a smallest below the largest"),
+        (["--max-disp", "64", "--find-range"], "--find-range chooses the range"),
+        (["--model", "sgbm", "--find-range"], "--find-range says nothing to sgbm"),
+        (["--model", "sgbm", "--min-disp", "-16"], "searches from 0 px"),
+        (["--max-memory", "lots"], "an amount such as 4GB"),
+        (["--max-memory", "1MB"], "larger max_memory"),
         (["--precision", "bf16", "--backend", "onnxruntime"], "bf16"),
         (["--model", "sgbm", "--left-right"], "sgbm"),
         (["--model", "sgbm-oracle"], "eval"),

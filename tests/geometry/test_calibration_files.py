@@ -39,6 +39,7 @@ FISH = StereoCameras(
     R=ROTATION,
     T=RAW.T,
 )
+FOUR = replace(LENS, distortion=LENS.distortion[:4])
 TWO_FILES = ("ros", "eth3d")
 
 
@@ -224,6 +225,39 @@ def test_eth3d_is_in_metres_when_named(tmp_path):
         read_calibration(tmp_path / "cameras.txt")
     rig = read_calibration(tmp_path, format="eth3d").rig
     assert (rig.baseline, rig.cx, rig.doffs) == (0.0598896, 553.369, 0.0)
+
+
+def test_ros_images_with_a_k_of_their_own_are_raw(tmp_path):
+    write_calibration(tmp_path, RIG, "ros")
+    left = tmp_path / "left.yaml"
+    assert read_calibration(tmp_path).cameras is None  # K and P are one: rectified by the driver
+    text = left.read_text()
+    k = text[text.index("camera_matrix") : text.index("distortion_model")]
+    left.write_text(text.replace(k, k.replace(repr(RIG.fx), "700.0")))
+    found = read_calibration(tmp_path)
+    assert found.rig == RIG
+    assert found.cameras is not None and found.cameras.left.fx == 700
+
+
+@pytest.mark.parametrize(("name", "unit"), [("middlebury", "m"), ("kitti", "mm"), ("json", "mm"), ("ros", "mm")])
+def test_a_unit_that_spoils_what_the_format_states_is_refused(tmp_path, name, unit):
+    write_calibration(target(tmp_path, name), RIG, name)
+    with pytest.raises(InputError, match=f"with --unit {unit}; expected the format's own unit, which gives 0.5327"):
+        read_calibration(target(tmp_path, name), unit=unit, size=(RIG.width, RIG.height))
+    far = replace(RIG, baseline=40.0)  # odd as it is: then the user's word counts
+    write_calibration(target(tmp_path, name), far, name)
+    kept = {"middlebury": "mm"}.get(name, "m")
+    assert read_calibration(target(tmp_path, name), unit=kept, size=(RIG.width, RIG.height)).rig == far
+
+
+def test_a_rectified_rig_needs_no_lens_model(tmp_path):
+    both = Calibration(format="opencv", cameras=replace(RAW, left=FOUR, right=FOUR), rig=RIG)
+    path = tmp_path / "a.yml"
+    write_calibration(path, both, "opencv")
+    path.write_text(path.read_text().replace("distortion_model: pinhole\n", ""))
+    with pytest.raises(InputError, match="--lens"):
+        read_calibration(path)
+    assert StereoRig.from_file(path) == RIG  # stereo has no --lens, and needs none
 
 
 def test_ros_pairs_in_one_file_or_two(tmp_path):

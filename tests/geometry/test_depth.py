@@ -143,6 +143,31 @@ def test_missing_calibration_names_the_file(tmp_path):
         StereoRig.from_file(tmp_path / "nothing.txt")
 
 
+@pytest.mark.parametrize("other", [{"valid_HW": np.ones((8, 8), bool)}, {"sigma_HW": np.ones((8, 8), np.float32)}])
+def test_masks_and_uncertainties_of_another_size_are_refused(other):
+    with pytest.raises(InputError, match="has shape \\(8, 8\\)"):
+        disparity_to_depth(np.full((480, 640), 20, np.float32), RIG, **other)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -1])
+def test_an_unknown_uncertainty_is_not_taken_for_certainty(wrong):
+    with pytest.raises(InputError, match="negative or NaN"):
+        disparity_to_depth(np.full((480, 640), 20, np.float32), RIG, sigma_HW=np.full((480, 640), wrong, np.float32))
+
+
+@pytest.mark.parametrize("size", [(0, 0), (640, 0), (-640, -480)])
+def test_a_rig_for_no_image_is_refused(size):
+    for owner in (RIG, RIG.cameras().left):
+        with pytest.raises(InputError, match="the same shape"):
+            owner.resized(*size)
+
+
+def test_colours_of_another_size_are_refused():
+    depth = disparity_to_depth(np.full((480, 640), 20, np.float32), RIG)
+    with pytest.raises(InputError, match="colour image has shape"):
+        depth.to_point_cloud(np.zeros((240, 320, 3), np.uint8))
+
+
 def test_ply_holds_points_and_colours(tmp_path):
     points = np.arange(6, dtype=np.float32).reshape(2, 3)
     colours = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)

@@ -97,6 +97,14 @@ def test_a_box_inside_a_slanted_surface():
     assert found.share == 1
 
 
+def test_the_other_side_of_the_image_is_no_neighbour():
+    depth = np.full((150, 200), 5, np.float32)
+    depth[40:100, 90:] = 2  # a card that ends at the right border
+    depth[40:100, 0] = 2  # and a strip as near at the left one
+    found = extent(DepthMap(depth, np.ones(depth.shape, bool), RIG), (0, 40, 200, 60))
+    assert found.pixels == 110 * 60
+
+
 @pytest.mark.parametrize("box", [(0, 0, 0, 5), (-1, 0, 5, 5), (190, 0, 11, 5), (0, 149, 5, 2)])
 def test_boxes_outside_are_refused(box):
     with pytest.raises(InputError, match="not inside the image; expected within 200x150"):

@@ -10,6 +10,7 @@ import pytest
 
 from depthlight import StereoRig
 from depthlight.cli import main as cli
+from depthlight.cli.rectify import _tell
 from depthlight.geometry.calibration import read_calibration, write_calibration
 from depthlight.io.native import read_native, write_native
 
@@ -178,6 +179,16 @@ def test_uncalibrated_states_its_limits(call, tmp_path, motorcycle):
     assert not (out / "calib.txt").exists()
 
 
+def test_a_poor_uncalibrated_result_is_not_blamed_on_a_calibration(capsys, tmp_path):
+    result = {"pairs": {"a": None}, "vertical_error_px": 0.8}
+    _tell(tmp_path, {**result, "metres": False}, quiet=False, as_json=False)
+    text = capsys.readouterr().out
+    assert "since the calibration" not in text
+    assert "Calibrate them" in text
+    _tell(tmp_path, {**result, "metres": True}, quiet=False, as_json=False)
+    assert "since the calibration" in capsys.readouterr().out
+
+
 def test_rectify_says_what_is_wrong(call, raw_pair, tmp_path):
     _, left, right, calib = raw_pair
     cases = {
@@ -185,6 +196,7 @@ def test_rectify_says_what_is_wrong(call, raw_pair, tmp_path):
         (left, right, "--calib", calib, "--uncalibrated"): "not both",
         (left, tmp_path / "none.png", "--calib", calib): "does not exist",
         (left, tmp_path, "--calib", calib): "a folder and a file",
+        (left, right, "--uncalibrated", "--shift", 9): "--shift needs --calib",
         (left, right, "--calib", calib, "--alpha", 2): "alpha is 2",
         (left, right, "--calib", calib, "--size", "big"): "width x height",
         (left, right, "--calib", calib, "--calib-format", "yaml"): "unknown calibration format",

@@ -78,6 +78,9 @@ def test_what_a_layout_cannot_hold_is_refused(tmp_path):
         export_rgbd(tmp_path / "c", "tum", [frame("a"), frame("b", rig=replace(RIG, cx=0))])
     with pytest.raises(InputError, match="called 'a'"):
         export_rgbd(tmp_path / "d", "open3d", [frame("a"), frame("a")])
+    with pytest.raises(InputError, match="without folders"):
+        export_rgbd(tmp_path / "i", "tum", [frame("../a")])
+    assert not (tmp_path / "a.png").exists()
     with pytest.raises(InputError, match="no frame"):
         export_rgbd(tmp_path / "e", "tum", [])
     with pytest.raises(UnknownNameError, match="tum"):

@@ -72,6 +72,14 @@ def test_a_negative_offset_never_yields_depth_behind_the_camera():
     assert np.array_equal(seen >= 0, VALID & (DISPARITY > 10))
 
 
+def test_disparities_below_zero_are_inside_the_range_that_was_searched():
+    rig = replace(RIG, doffs=30)
+    fields = disparity_image_fields(DISPARITY - 20, VALID, rig, max_disp=128, min_disp=-64)
+    assert (fields["min_disparity"], fields["max_disparity"]) == (0, 158)
+    assert np.array_equal(decoded_image(fields["image"]) >= fields["min_disparity"], VALID & (DISPARITY - 20 > -30))
+    assert disparity_image_fields(DISPARITY, VALID, rig, max_disp=128, min_disp=-16)["min_disparity"] == 14
+
+
 def test_nothing_valid_has_an_empty_window():
     fields = disparity_image_fields(DISPARITY, np.zeros_like(VALID), RIG, max_disp=192)
     assert fields["valid_window"]["width"] == 0

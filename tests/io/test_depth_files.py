@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from depthlight.core.errors import DepthlightError, FileFormatError, InputError, LimitError, NonFiniteError
 from depthlight.core.tolerances import tolerance
@@ -129,6 +130,9 @@ def test_what_is_not_depth_is_refused(tmp_path):
     write_depth(tmp_path / "size.npy", np.ones((2, 2)))
     (tmp_path / "size.json").write_text(json.dumps({**sidecar, "width": 9}))
     write_depth(tmp_path / "scale.png", np.ones((2, 2)))
+    word = PngInfo()
+    word.add_text("depthlight:depth_scale", "abc")
+    Image.fromarray(np.ones((2, 2), np.uint16)).save(tmp_path / "word.png", pnginfo=word)
     (tmp_path / "scale.json").write_text(json.dumps({**sidecar, "encodings": {"png": {"scale": 100}}}))
     for name, words in (
         ("gray.png", "mode L"),
@@ -136,6 +140,7 @@ def test_what_is_not_depth_is_refused(tmp_path):
         ("other.npy", "describes 'disparity' in 'px'; expected depth in m"),
         ("size.npy", "its sidecar says 9×2"),
         ("scale.png", "was written with scale 1000; expected 100"),
+        ("word.png", "states a scale of 'abc'; expected a number"),
         ("none.exr", "is not a depth file"),
         ("none.npy", "does not exist"),
     ):
@@ -143,5 +148,8 @@ def test_what_is_not_depth_is_refused(tmp_path):
             read_depth(tmp_path / name)
     with pytest.raises(InputError, match="unknown depth format"):
         write_depth(tmp_path / "d.exr", np.ones((2, 2)))
+    for scale in (0, -5):
+        with pytest.raises(InputError, match="steps per metre; expected 1 or more"):
+            write_depth(tmp_path / "d.png", np.ones((2, 2)), png_scale=scale)
     with pytest.raises(FileFormatError, match="not a depth file"):
         read_depth(tmp_path / "d.txt")

@@ -354,3 +354,55 @@ def test_a_failed_write_leaves_the_old_map_alone(tmp_path, monkeypatch) -> None:
         write_disparity(path, a_map() + 1)
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["d.json", "d.npy"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pfm", ".tiff", ".npy"])
+def test_signed_disparities_come_back(tmp_path, suffix) -> None:
+    disparity = np.random.default_rng(0).uniform(-31.9, 150, (7, 9)).astype(np.float32)
+    valid = np.ones((7, 9), bool)
+    valid[2, 3] = False
+    disparity[2, 3] = np.nan
+    path = tmp_path / f"disparity{suffix}"
+    write_disparity(path, disparity, valid_HW=valid, signed=True)
+    found = read_disparity(path)
+    np.testing.assert_array_equal(found.valid_HW, valid)
+    assert found.meta["signed"] is True
+    quantum = 0.5 / 256 if suffix == ".png" else 0.0
+    assert np.abs(found.disparity_HW - disparity)[valid].max() <= quantum + 1e-5 * (suffix == ".png")
+    assert found.disparity_HW[2, 3] == 0
+    if suffix == ".png":
+        assert found.meta["encodings"]["png"]["offset"] == -33
+        path.with_suffix(".json").unlink()  # the PNG says it by itself
+        assert np.abs(read_disparity(path).disparity_HW - disparity)[valid].max() <= quantum + 1e-5
+
+
+def test_signed_disparities_are_never_taken_for_granted(tmp_path) -> None:
+    disparity = np.array([[-3.0, 4.0]], np.float32)
+    with pytest.raises(InputError, match="need a sidecar"):
+        write_disparity(tmp_path / "d.png", disparity, signed=True, sidecar=False)
+    with pytest.raises(InputError, match="negative disparity"):
+        write_disparity(tmp_path / "d.png", disparity)
+    write_disparity(tmp_path / "d.npy", disparity, signed=True)
+    (tmp_path / "d.json").unlink()
+    with pytest.raises(FileFormatError, match="negative disparity at row 0, column 0"):
+        read_disparity(tmp_path / "d.npy")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"offset": -99}, "offset"),
+        ({"offset": "x"}, "offset of 'x'"),
+        ({"signed": False}, "in a signed map"),
+    ],
+)
+def test_an_offset_that_contradicts_is_refused(tmp_path, change, says) -> None:
+    write_disparity(tmp_path / "d.png", np.array([[-3.0, 4.0]], np.float32), signed=True)
+    text = json.loads((tmp_path / "d.json").read_text())
+    if "signed" in change:
+        text |= change
+    else:
+        text["encodings"]["png"] |= change
+    (tmp_path / "d.json").write_text(json.dumps(text))
+    with pytest.raises(FileFormatError, match=says):
+        read_disparity(tmp_path / "d.png")

@@ -74,7 +74,7 @@ def test_the_photos_focal_length_makes_a_pinhole(photo, model, quick):
 
 
 def test_wrong_requests(photo, model, quick):
-    with pytest.raises(InputError, match="two images"):
+    with pytest.raises(InputError, match="tiny cannot be adapted"):
         depthlight.refine(photo, photo, model=model)
     with pytest.raises(UnknownNameError, match=r"recipe 'fsat'.*fast"):
         depthlight.refine(photo, model=model, recipe="fsat")

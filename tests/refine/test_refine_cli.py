@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_no_result_that_claims_to_be_whole(number, workshop, 
     ("arguments", "said"),
     [
         (["gone.png"], "gone.png does not exist"),
-        (["photo.png", "photo.png"], "two images"),
+        (["photo.png", "photo.png", "--prompt", "a chair"], "--prompt is for one photo"),
         (["empty"], "no images"),
         (["photo.png", "--recipe", "fats"], "unknown recipe 'fats'"),
         (["photo.png", "--recipe", "gone.toml"], "gone.toml does not exist"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.errors import DepthlightError
+from ..core.errors import DepthlightError, InputError
 from ..core.registry import sha256_of
 from ..geometry.calibration import file_of
 from ..geometry.rig import StereoRig
@@ -39,6 +39,16 @@ def rig_for(
         height, width = image_size(image)
         size = (width // 2 if side_by_side else width, height)
     return StereoRig.from_file(calib, size=size, format=format, unit=unit)
+
+
+def states_size(calib: Path | None, *, format: str | None = None, unit: str | None = None) -> bool:
+    """Whether a file that :func:`rig_for` could read says itself for which image size it is."""
+    if calib is not None:
+        try:
+            StereoRig.from_file(calib, format=format, unit=unit)
+        except InputError:
+            return False
+    return True
 
 
 def calibration_hash(calib: Path | None) -> str | None:

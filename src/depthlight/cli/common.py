@@ -12,14 +12,19 @@ from typing import Annotated, Any
 import typer
 
 ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help="Name (see `depthlight models`) or a .safetensors file of ours.")
+    str | None,
+    typer.Option(
+        "--model", "-m", help="Name (see `depthlight models`), or a .safetensors, .onnx or .xml file of ours."
+    ),
 ]
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Checkpoint for the network --model names (.pth, .safetensors).")
 ]
-BackendOption = Annotated[str, typer.Option("--backend", help="auto, onnxruntime or torch.")]
+BackendOption = Annotated[str, typer.Option("--backend", help="auto, onnxruntime, openvino or torch.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda (cuda:1 …), which needs torch.")]
-PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32 or bf16 (torch); never lowered by itself.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="fp32 or bf16 (openvino, torch); never lowered by itself.")
+]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of the runtime.")]
 MaxDispOption = Annotated[int | None, typer.Option("--max-disp", min=1, help="Disparity range to search, px.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]

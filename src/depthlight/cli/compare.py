@@ -31,6 +31,7 @@ from .common import (
     emit_json,
     say,
 )
+from .search import MinDispOption, Search
 
 PICTURE = "compare.png"
 
@@ -42,6 +43,7 @@ def compare(
     truth: Annotated[Path | None, typer.Option("--truth", help="True disparity of the left view: adds errors.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the picture.")] = Path("depthlight-compare"),
     max_disp: MaxDispOption = None,
+    min_disp: MinDispOption = 0,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "fp32",
@@ -63,7 +65,9 @@ def compare(
         raise InputError(f"{truth} and {left} differ in size", expected="the true disparity of this left image")
     how: dict[str, Any] = {"backend": backend, "device": device, "precision": precision, "threads": threads}
     found = {
-        name: _predict(load(name, **({} if name in registry.CLASSICAL else how)), pair, max_disp, known)
+        name: _predict(
+            load(name, **({} if name in registry.CLASSICAL else how)), pair, Search(max_disp, min_disp), known
+        )
         for name in names
     }
     rows = {name: _facts(prediction, found[names[0]]) for name, prediction in found.items()}
@@ -84,12 +88,13 @@ def compare(
 def _predict(
     matcher: StereoMatcher,
     pair: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-    max_disp: int | None,
+    search: Search,
     known: DisparityMap | None,
 ) -> StereoPrediction:
     if isinstance(matcher, SgbmOracle) and known is not None:
         return matcher.predict_with_truth(*pair, known.disparity_HW, known.valid_HW)
-    return matcher.predict(*pair, max_disp=max_disp)
+    search.check(matcher)
+    return matcher.predict(*pair, **search.options(matcher, *pair))
 
 
 def _sheet(

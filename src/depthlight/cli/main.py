@@ -24,7 +24,7 @@ VERBS = {
     "demo": "Run the bundled weights on a real pair: disparity, confidence, picture, cloud.",
     "stereo": "Disparity of a pair, of two folders, or of a side-by-side image.",
     "mono": "Depth of one photo or a folder of photos: relative, or metres by metric models.",
-    "refine": "Better depth of a photo at test time, by how it looks under new lights.",
+    "refine": "Better depth of a photo or a pair at test time.",
     "measure": "Distances and sizes in metres, from a result with a calibration.",
     "doctor": "What is wrong with a pair, and what to do about it.",
     "calibrate": "Calibrate two cameras from pictures of a board.",
@@ -33,6 +33,7 @@ VERBS = {
     "compare": "Several models on one pair, side by side.",
     "eval": "Measure a model on a folder of scenes with ground truth.",
     "synth": "Make procedural stereo pairs with exact truth.",
+    "export": "A network as ONNX or OpenVINO file, checked against the original.",
     "train": "Train, fine-tune or adapt a network; resumable.",
 }
 FUNCTION_NAMES = {"eval": "evaluate"}  # eval is a builtin

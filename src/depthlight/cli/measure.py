@@ -12,6 +12,7 @@ import typer
 from ..core.errors import InputError
 from ..geometry.measure import Distance, Extent, distance, extent, locate
 from ..infer.metres import read_metres
+from ..infer.region import Box
 from .common import JsonFlag, QuietFlag, emit_json, say
 
 
@@ -31,8 +32,8 @@ def measure(
         raise InputError("nothing to measure", expected="--from X,Y, --from X,Y --to X,Y, or --box X,Y,W,H")
     depth = read_metres(folder)
     if box is not None:
-        x, y, width, height = _numbers(box, "--box", 4)
-        found = extent(depth, (round(x), round(y), round(width), round(height)))
+        area = Box.parse(box)
+        found = extent(depth, (area.x, area.y, area.width, area.height))
         result: dict[str, Any] = asdict(found)
         lines = _told_extent(found)
     elif start is not None and end is not None:
@@ -80,15 +81,10 @@ def _place(position: tuple[float, float, float]) -> str:
 
 
 def _pixel(text: str, option: str) -> tuple[float, float]:
-    x, y = _numbers(text, option, 2)
-    return x, y
-
-
-def _numbers(text: str, option: str, count: int) -> list[float]:
     try:
-        numbers = [float(part) for part in text.split(",")]
+        x, y = (float(part) for part in text.split(","))
     except ValueError:
-        numbers = []
-    if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise InputError(f"{option} is {text!r}", expected=f"{count} numbers with commas between, such as 320,240")
-    return numbers
+        x = y = math.nan
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise InputError(f"{option} is {text!r}", expected="2 numbers with commas between, such as 320,240")
+    return x, y

@@ -13,8 +13,10 @@ from ..core.registry import sha256_of
 from ..infer.folder import is_complete, need_apart, need_writable
 from ..infer.mono import load_mono
 from ..infer.mono_folder import FORMATS, OWNED, save_mono
+from ..io.depth_files import read_depth
 from ..io.images import read_image
 from ..io.names import image_files, inside, safe_names
+from ..refine.anchor import anchor_prediction
 from .common import DeviceOption, JsonFlag, PrecisionOption, QuietFlag, emit_json, progress, say
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Settings:
     model: MonoModel
     focal: float | None
     formats: tuple[str, ...]
+    anchor: Path | None = None  # measured depth
 
     def request(self, job: Job) -> dict[str, Any]:
         """Everything the result depends on: a result of another request is done again."""
@@ -48,6 +51,7 @@ class Settings:
             "working": self.model.working,
             "focal": self.focal,
             "formats": list(self.formats),
+            **({"anchor": sha256_of(self.anchor)} if self.anchor else {}),
         }
 
 
@@ -67,6 +71,10 @@ def mono(
     quantity: Annotated[
         str | None, typer.Option(help="What a hub model answers if it does not say: inverse-depth or depth.")
     ] = None,
+    anchor: Annotated[
+        Path | None,
+        typer.Option(help="Measured depth of the photo in m (.png, .npy, .pfm, .tiff; 0 = unknown): gives metres."),
+    ] = None,
     formats: Annotated[str, typer.Option("--format", help="Besides png, npy (comma-separated).")] = "png",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do photos again whose result is there.")] = False,
     device: DeviceOption = "auto",
@@ -80,12 +88,15 @@ def mono(
     does only what is missing.
     """
     jobs = _jobs(photo, out)
+    if anchor is not None and photo.is_dir():
+        raise InputError("--anchor goes with one photo, and a folder was given", hint="Run it photo by photo")
     names = _formats(formats)
-    need_apart([job.folder for job in jobs], [*(job.photo for job in jobs), Path(model) if model else None], OWNED)
+    others = [Path(model) if model else None, anchor]
+    need_apart([job.folder for job in jobs], [*(job.photo for job in jobs), *others], OWNED)
     loaded = load_mono(model, device=device, precision=precision, working=working, quantity=_quantity(quantity))
-    if focal is not None and loaded.quantity != "depth":
+    if focal is not None and loaded.quantity != "depth" and anchor is None:
         raise InputError(f"--focal is for metric models, and {loaded.name} is none", hint="Leave it out")
-    settings = Settings(loaded, focal, names)
+    settings = Settings(loaded, focal, names, anchor)
     if photo.is_dir():
         need_writable(out)
         _run_folder(jobs, settings, overwrite=overwrite, as_json=as_json, quiet=quiet)
@@ -129,10 +140,17 @@ def _quantity(text: str | None) -> Quantity | None:
 
 
 def _do(job: Job, settings: Settings) -> dict[str, Any]:
-    prediction = settings.model.predict(job.photo, focal=settings.focal)
-    return save_mono(
-        job.folder, prediction, read_image(job.photo), formats=settings.formats, request=settings.request(job)
-    )
+    if settings.anchor is None:
+        prediction, facts = settings.model.predict(job.photo, focal=settings.focal), {}
+    else:
+        measured = read_depth(settings.anchor)
+        relative = settings.model.predict(job.photo)
+        prediction, found = anchor_prediction(
+            relative, measured.depth_HW, valid_HW=measured.valid_HW, focal=settings.focal
+        )
+        facts = {"anchor": found.summary()}
+    photo_HW3, request = read_image(job.photo), settings.request(job)
+    return save_mono(job.folder, prediction, photo_HW3, formats=settings.formats, request=request, facts=facts)
 
 
 def _run_folder(jobs: list[Job], settings: Settings, *, overwrite: bool, as_json: bool, quiet: bool) -> None:

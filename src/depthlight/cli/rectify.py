@@ -88,6 +88,18 @@ def rectify(
         raise InputError(
             "rectify needs a calibration or --uncalibrated, and not both", hint="depthlight calibrate makes one"
         )
+    given = {
+        "--calib-format": calib_format,
+        "--unit": unit,
+        "--lens": lens,
+        "--alpha": alpha,
+        "--size": size,
+        "--shift": shift,
+        "--fov": fov != MAX_FIELD,
+    }
+    useless = next((option for option, value in given.items() if value), None)
+    if uncalibrated and useless:
+        raise InputError(f"{useless} needs --calib", expected="--uncalibrated without it")
     pairs = _pairs(left, right, out)
     need_apart([out], [left, right, calib], NAMES)
     for folder in {pair.to_left.parent for pair in pairs} | {pair.to_right.parent for pair in pairs}:
@@ -264,10 +276,11 @@ def _tell(out: Path, result: dict[str, Any], *, quiet: bool, as_json: bool) -> N
     left = "not measured (too few matches)" if error is None else f"{error:.2f} px (median)"
     say(f"{out}: {len(result['pairs'])} pairs; vertical error left: {left}.", quiet=quiet, as_json=as_json)
     if error is not None and error > ERROR_TO_MENTION:
-        say(
-            "More than half a pixel: the cameras have moved since the calibration, or it is poor. Calibrate again.",
-            quiet=quiet,
-            as_json=as_json,
+        cause = (
+            "the cameras have moved since the calibration, or it is poor. Calibrate again."
+            if result["metres"]
+            else "matches alone do not rectify these cameras. Calibrate them: depthlight calibrate."
         )
+        say(f"More than half a pixel: {cause}", quiet=quiet, as_json=as_json)
     if not result["metres"]:
         say(f"Rectified from matches alone. {LIMITS[0]}", quiet=quiet, as_json=as_json)

@@ -1,4 +1,4 @@
-"""``depthlight refine``: a photo, or a folder of photos, in; depth before and after out."""
+"""``depthlight refine``: photos in, depth before and after out; pairs are the business of ``refine_stereo.py``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ..core.signals import StopFlag, StopRequestedError
 from ..infer.folder import RESULT, is_complete, need_apart, need_writable
 from ..io.images import read_image
 from ..io.names import image_files, inside, safe_names
-from .common import DeviceOption, JsonFlag, QuietFlag, ThreadsOption, emit_json, progress, say
+from .common import DeviceOption, JsonFlag, MaxDispOption, QuietFlag, ThreadsOption, emit_json, progress, say
+from .refine_stereo import refine_pairs
 
 if TYPE_CHECKING:
     from ..infer.mono import MonoModel
@@ -68,8 +69,8 @@ class Settings:
 
 
 def refine(
-    photo: Annotated[Path, typer.Argument(help="A photo, or a folder of photos.")],
-    right: Annotated[Path | None, typer.Argument(hidden=True)] = None,
+    photo: Annotated[Path, typer.Argument(help="A photo, a left view, or a folder of them.")],
+    right: Annotated[Path | None, typer.Argument(help="Of a rectified pair: the right view, or their folder.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("depthlight-out"),
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Depth network (see `depthlight models`), file or hub id.")
@@ -85,6 +86,10 @@ def refine(
     focal: Annotated[
         float | None, typer.Option("--focal", help="Focal length, px of the photo: normals of a pinhole camera.")
     ] = None,
+    max_disp: MaxDispOption = None,
+    calib: Annotated[
+        Path | None, typer.Option(help="Calibration of the rectified pair: adds metres and a cloud.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in OUT.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do photos again whose result is there.")] = False,
     device: DeviceOption = "auto",
@@ -93,7 +98,7 @@ def refine(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> int:
-    """Refine relative inverse depth at test time, by how the photo looks under new lights.
+    """Refine depth at test time: of a photo by how it looks under new lights, of a pair by how the views match.
 
     A folder run writes OUT/<name>/ per photo, goes on after a bad one (status 1 at the end), and when started again
     does only what is missing. What is not finite ends a run with the last good depth written (status 1).
@@ -101,28 +106,64 @@ def refine(
     torch = require("torch", extra="torch", purpose="refinement runs on it")
     if threads is not None:
         torch.set_num_threads(threads)
-    if right is not None:
-        raise InputError(f"two images were given ({photo}, {right})", expected="one photo, or a folder of photos")
+    work: Callable[[StopFlag], None]
+    if right is None:
+        _refuse("a pair", max_disp=max_disp, calib=calib)
+        overrides = {"steps": steps, "restarts": restarts, "seed": seed, "guidance": {"prompt": prompt}}
+        work = _photos(
+            photo, out, model, prior, recipe, device=device, precision=precision, focal=focal, resume=resume,
+            overrides=overrides, overwrite=overwrite, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+    else:
+        given_precision = None if precision == "fp32" else precision
+        _refuse(
+            "one photo", prior=prior, restarts=restarts, seed=seed, prompt=prompt, focal=focal,
+            precision=given_precision,
+        )  # fmt: skip
+        work = refine_pairs(
+            photo, right, out, model=model, recipe=recipe, steps=steps, max_disp=max_disp, calib=calib, device=device,
+            resume=resume, overwrite=overwrite, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+    with StopFlag() as stop:
+        try:
+            work(stop)
+        except StopRequestedError:
+            say("stopped; the same command with --resume goes on.", quiet=quiet, as_json=True)
+            return 128 + stop.requested
+    return 0
+
+
+def _refuse(wanted: str, **given: Any) -> None:
+    """Options that are for the other kind of input."""
+    for name, value in given.items():
+        if value is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} is for {wanted}", hint=f"Leave it out, or give {wanted}")
+
+
+def _photos(
+    photo: Path,
+    out: Path,
+    model: str | None,
+    prior: str | None,
+    recipe: str,
+    *,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> Callable[[StopFlag], None]:
+    """Everything about photos that can be wrong is told here; what is returned does the work."""
     jobs = _jobs(photo, out)
-    settings = _settings(
-        model, prior, recipe, device=device, precision=precision, focal=focal, resume=resume,
-        overrides={"steps": steps, "restarts": restarts, "seed": seed, "guidance": {"prompt": prompt}},
-    )  # fmt: skip
+    settings = _settings(model, prior, recipe, **options)
     from ..refine.files import OWNED
 
     others = [Path(text) for text in (model, prior, recipe) if text]
     need_apart([job.folder for job in jobs], [*(job.photo for job in jobs), *others], OWNED)
     need_writable(out)
-    with StopFlag() as stop:
-        try:
-            if photo.is_dir():
-                _run_folder(jobs, settings, stop, overwrite=overwrite, as_json=as_json, quiet=quiet)
-            else:
-                _run_one(jobs[0], settings, stop, as_json=as_json, quiet=quiet)
-        except StopRequestedError:
-            say("stopped; the same command with --resume goes on.", quiet=quiet, as_json=True)
-            return 128 + stop.requested
-    return 0
+    if photo.is_dir():
+        return lambda stop: _run_folder(jobs, settings, stop, overwrite=overwrite, as_json=as_json, quiet=quiet)
+    return lambda stop: _run_one(jobs[0], settings, stop, as_json=as_json, quiet=quiet)
 
 
 def _jobs(photo: Path, out: Path) -> list[Job]:

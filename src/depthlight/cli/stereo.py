@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..core.config import to_dict
 from ..core.errors import CheckFailedError, DepthlightError, InputError
 from ..core.registry import sha256_of
+from ..geometry.calibration.plausible import doubt as calibration_doubt
 from ..geometry.rig import StereoRig
 from ..infer.doctor.diagnose import glance
 from ..infer.folder import FORMATS, is_complete, need_apart, need_writable, save_prediction
@@ -23,7 +24,7 @@ from ..infer.prediction import StereoMatcher, StereoPrediction
 from ..infer.region import Region, predict_region
 from ..io.images import read_image
 from ..io.names import inside, pair_folders, safe_names, split_side_by_side
-from .calibration import CalibFormatOption, UnitOption, calibration_hash, rig_for
+from .calibration import CalibFormatOption, UnitOption, calibration_hash, rig_for, states_size
 from .common import (
     BackendOption,
     DeviceOption,
@@ -52,6 +53,7 @@ from .metric import (
     need_outside,
 )
 from .region import MaskOption, RoiOption, region_from
+from .search import FindRangeOption, MaxMemoryOption, MinDispOption, Search, limit_memory
 
 SATURATION_TO_MENTION = 0.01
 
@@ -96,12 +98,13 @@ class Job:
 class Settings:
     """What the user asked for, the same for every pair."""
 
-    max_disp: int | None
+    search: Search
     left_right: bool
     formats: tuple[str, ...]
     rig: StereoRig | None
     calib: str | None
     metres: Metres
+    one_size: bool = False  # the calibration states no image size: it was read for that of the first pair
     region: Region | None = None
     region_id: Mapping[str, str] = field(default_factory=dict)  # what the request says of it
 
@@ -110,7 +113,8 @@ class Settings:
         return {
             **job.inputs(),
             **asdict(matcher.identity),
-            "max_disp": self.max_disp,
+            "max_disp": self.search.max_disp,
+            **self.search.request(),
             "left_right": self.left_right,
             "formats": list(self.formats),
             "calib": self.calib,
@@ -140,6 +144,9 @@ def stereo(
     normals: NormalsOption = False,
     export: ExportOption = None,
     max_disp: MaxDispOption = None,
+    min_disp: MinDispOption = 0,
+    find_range: FindRangeOption = False,
+    max_memory: MaxMemoryOption = None,
     side_by_side: Annotated[
         bool, typer.Option("--side-by-side", help="The one image given is two views, whatever its shape.")
     ] = False,
@@ -168,7 +175,7 @@ def stereo(
     jobs = list(_jobs(left, right, out, side_by_side=side_by_side))
     rig = rig_for(calib, jobs[0].left, side_by_side=right is None, format=calib_format, unit=unit)
     settings = Settings(
-        max_disp=max_disp,
+        search=Search(max_disp, min_disp, find_range),
         left_right=left_right,
         formats=_formats(formats),
         rig=rig,
@@ -184,18 +191,23 @@ def stereo(
             normals=normals,
             export=export,
         ),
+        one_size=not states_size(calib, format=calib_format, unit=unit),
         region=region,
         region_id=region_id,
     )
+    suspect = "" if rig is None else calibration_doubt(rig)
     inputs = [path for job in jobs for path in (job.left, job.right)]
     need_apart([job.folder for job in jobs], [*inputs, calib, mask, weights, Path(model) if model else None])
     if export:
         need_outside(out / export, inputs)
     matcher = load(model, weights=weights, backend=backend, device=device, precision=precision, threads=threads)
-    matcher.check_range(max_disp)
+    limit_memory(matcher, max_memory)
+    settings.search.check(matcher)
     if left.is_dir():
         need_writable(out)
         exported = (export, out) if export else None
+        if suspect:
+            say(f"{calib}: {suspect}", quiet=quiet, as_json=as_json)
         _run_folder(jobs, matcher, settings, overwrite=overwrite, exported=exported, as_json=as_json, quiet=quiet)
         return
     result, doubt = _do(jobs[0], matcher, settings)
@@ -204,6 +216,8 @@ def stereo(
     if as_json:
         emit_json(result)
     _tell(jobs[0], result, quiet=quiet, as_json=as_json)
+    if suspect:
+        say(f"{calib}: {suspect}", quiet=quiet, as_json=as_json)
     if doubt:
         say(f"This looks wrong: {doubt}. Run depthlight doctor on the pair.", quiet=quiet, as_json=as_json)
 
@@ -241,8 +255,8 @@ def _jobs(left: Path, right: Path | None, out: Path, *, side_by_side: bool) -> I
 def _do(job: Job, matcher: StereoMatcher, settings: Settings) -> tuple[dict[str, Any], str]:
     """Compute and write one pair; returns what ``result.json`` holds, and what speaks against trusting it."""
     left, right = job.images()
-    if settings.rig is not None:
-        settings.rig.resized(left.shape[1], left.shape[0])  # a wrong calibration is told before the work, not after
+    if settings.rig is not None:  # a wrong calibration is told before the work, not after
+        _check_size(settings.rig, left.shape[1], left.shape[0], one_size=settings.one_size)
     prediction = _predict(matcher, left, right, settings)
     result = save_prediction(
         job.folder,
@@ -254,13 +268,25 @@ def _do(job: Job, matcher: StereoMatcher, settings: Settings) -> tuple[dict[str,
         request=settings.request(job, matcher),
     )
     fault = glance(left, right, prediction.max_disp)
-    return result, "" if fault is None else fault.says
+    expected = fault is not None and fault.id == "negative-disparity" and prediction.min_disp < 0
+    return result, "" if fault is None or expected else fault.says
+
+
+def _check_size(rig: StereoRig, width: int, height: int, *, one_size: bool) -> None:
+    rig.resized(width, height)
+    if one_size and (width, height) != (rig.width, rig.height):
+        raise InputError(
+            f"the calibration states no image size: it was taken for {rig.width}x{rig.height} as the first pair has, "
+            f"and this one is {width}x{height}",
+            expected="pairs of one size",
+            hint="Give a calibration that states its size, such as our JSON",
+        )
 
 
 def _predict(
     matcher: StereoMatcher, left: NDArray[np.uint8], right: NDArray[np.uint8], settings: Settings
 ) -> StereoPrediction:
-    how: dict[str, Any] = {"max_disp": settings.max_disp, "left_right": settings.left_right}
+    how = {**settings.search.options(matcher, left, right), "left_right": settings.left_right}
     if settings.region is None:
         return matcher.predict(left, right, **how)
     return predict_region(matcher, left, right, settings.region, **how)
@@ -337,8 +363,9 @@ def _tell(job: Job, result: dict[str, Any], *, quiet: bool, as_json: bool) -> No
         )
     if result["saturated_share"] > SATURATION_TO_MENTION:
         say(
-            f"{100 * result['saturated_share']:.1f} % of the pixels are at the range limit ({result['max_disp']} px): "
-            "nearer things are cut off. Try a larger --max-disp with --backend torch, or smaller images.",
+            f"{100 * result['saturated_share']:.1f} % of the pixels are at an end of the range "
+            f"({result['min_disp']} to {result['max_disp']} px): things beyond it are cut off. "
+            "Try a larger --max-disp, a smaller --min-disp, or --find-range.",
             quiet=quiet,
             as_json=as_json,
         )

@@ -94,7 +94,7 @@ class Camera:
         if (width, height) == self.size:
             return self
         sx, sy = width / self.width, height / self.height
-        if abs(sx / sy - 1) > 0.01:
+        if min(sx, sy) <= 0 or abs(sx / sy - 1) > 0.01:
             raise InputError(
                 f"the camera is for {self.width}x{self.height} images and the image is {width}x{height}",
                 expected="the same shape",

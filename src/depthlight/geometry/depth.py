@@ -86,7 +86,13 @@ class DepthMap:
         max_depth: float | None = None,
         with_normals: bool = False,
     ) -> PointCloud:
-        """Valid pixels as points (N, 3) float32 in metres: x right, y down, z forward, origin at the left camera."""
+        """Valid pixels as points (N, 3) float32 in metres: x right, y down, z forward, origin at the left camera.
+
+        Raises:
+            InputError: the colour image has another size than the depth.
+        """
+        if colour_HW3 is not None and colour_HW3.shape != (*self.depth.shape, 3):
+            raise InputError(f"the colour image has shape {colour_HW3.shape}", expected=f"{(*self.depth.shape, 3)}")
         keep = self.valid if max_depth is None else self.valid & (self.depth <= max_depth)
         return PointCloud(
             self.points()[keep],
@@ -138,10 +144,16 @@ def disparity_to_depth(
     ``z² / (fx · baseline) · sigma``. Errors of the calibration are not in it.
 
     Raises:
-        InputError: the rig belongs to images of another shape.
+        InputError: the rig belongs to images of another shape, ``valid_HW`` or ``sigma_HW`` is not (H, W), or an
+            uncertainty is negative or NaN.
     """
     if disparity_HW.ndim != 2:
         raise InputError(f"disparity has shape {disparity_HW.shape}", expected="(H, W)")
+    for name, other in (("valid", valid_HW), ("sigma", sigma_HW)):
+        if other is not None and other.shape != disparity_HW.shape:
+            raise InputError(f"{name} has shape {other.shape}", expected=f"that of the disparity, {disparity_HW.shape}")
+    if sigma_HW is not None and not (sigma_HW >= 0).all():  # also for NaN
+        raise InputError("an uncertainty of the disparity is negative or NaN", expected="px >= 0")
     height, width = disparity_HW.shape
     rig = rig.resized(width, height)
     total = disparity_HW.astype(np.float64) + rig.doffs

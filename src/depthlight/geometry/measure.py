@@ -159,6 +159,7 @@ def _surface(depth: DepthMap, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     for axis in (0, 1):  # a rim pixel belongs to the part if a neighbour in it has nearly its depth
         for shift in (1, -1):
             beside = np.roll(np.where(part, depth.depth, np.float32(0)), shift, axis)
+            np.moveaxis(beside, axis, 0)[0 if shift == 1 else -1] = 0  # the other side of the image is no neighbour
             known = rim & (beside > 0)
             step = np.abs(numerator / np.where(known, beside, 1) - numerator / np.where(known, depth.depth, 1))
             part = part | (known & (step <= SAME_SURFACE))

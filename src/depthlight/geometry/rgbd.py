@@ -66,8 +66,9 @@ def export_rgbd(folder: str | os.PathLike[str], layout: str, frames: Iterable[Fr
 
     Raises:
         UnknownNameError: no such layout.
-        InputError: no frame, two of one name, a colour image of another size, a pose that is not (4, 4), frames of
-            different cameras where the layout has room for one, or ``folder`` holds something else.
+        InputError: no frame, two of one name or one that is no file name, a colour image of another size, a pose that
+            is not (4, 4), frames of different cameras where the layout has room for one, or ``folder`` holds something
+            else.
         LimitError: a depth beyond what the layout's PNG holds; nothing is clipped.
         OutputError: cannot be written.
     """
@@ -109,6 +110,8 @@ def _check(frame: Frame, before: list[dict[str, Any]], layout: str) -> None:
         )
     if frame.pose is not None and (frame.pose.shape != (4, 4) or not np.isfinite(frame.pose).all()):
         raise InputError(f"{frame.name}: the pose has shape {frame.pose.shape}", expected="(4, 4) finite numbers")
+    if Path(frame.name).name != frame.name:
+        raise InputError(f"a frame is called {frame.name[:80]!r}", expected="a file name without folders")
     if any(record["name"] == frame.name for record in before):
         raise InputError(f"two frames are called {frame.name!r}", expected="different names")
     if LAYOUTS[layout].one_camera and before and before[0]["rig"] != frame.depth.rig:

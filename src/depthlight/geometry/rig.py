@@ -58,7 +58,7 @@ class StereoRig:
         if (width, height) == (self.width, self.height):
             return self
         sx, sy = width / self.width, height / self.height
-        if abs(sx / sy - 1) > 0.01:
+        if min(sx, sy) <= 0 or abs(sx / sy - 1) > 0.01:
             raise InputError(
                 f"the rig is for {self.width}x{self.height} images and the pair is {width}x{height}",
                 expected="the same shape",
@@ -117,4 +117,5 @@ class StereoRig:
         """
         from .calibration import read_calibration
 
-        return read_calibration(path, size=size, format=format, unit=unit).need_rig(path)
+        # a lens model, which some files do not state, is the raw cameras' and does not matter here
+        return read_calibration(path, size=size, format=format, unit=unit, lens="pinhole").need_rig(path)

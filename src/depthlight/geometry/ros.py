@@ -50,9 +50,10 @@ def disparity_image_fields(
     rig: StereoRig,
     *,
     max_disp: int,
+    min_disp: int = 0,
     header: Any = None,
 ) -> dict[str, Any]:
-    """``stereo_msgs/DisparityImage`` of a prediction.
+    """``stereo_msgs/DisparityImage`` of a prediction that searched ``min_disp`` to ``max_disp`` px.
 
     ROS wants ``d = x_left - x_right - (cx_left - cx_right)``, so that ``Z = f · t / d``: ours plus ``doffs``. What is
     not valid is ``min_disparity - 1``, as ``stereo_image_proc`` marks it. ``valid_window`` is the smallest that holds
@@ -65,7 +66,7 @@ def disparity_image_fields(
         raise InputError(f"disparity is {disparity_HW.shape} and valid {valid_HW.shape}", expected="one (H, W)")
     height, width = disparity_HW.shape
     rig = rig.resized(width, height)
-    lowest = max(0.0, rig.doffs)
+    lowest = max(0.0, min_disp + rig.doffs)
     total_HW = disparity_HW.astype(np.float64) + rig.doffs
     valid_HW = valid_HW & (total_HW > 0)  # what is not lies beyond infinity
     adjusted_HW = np.where(valid_HW, total_HW, lowest - 1).astype(np.float32)

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .result import RefineResult
+    from .stereo_result import StereoRefineResult
 
 
 class _CallablePackage(ModuleType):
     """A package that can be called. Importing it loads no torch; calling it does."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> RefineResult:
-        """Refine the depth of one image; see :func:`depthlight.refine.api.refine`."""
+    def __call__(self, *args: Any, **kwargs: Any) -> RefineResult | StereoRefineResult:
+        """Refine the depth of one image or a pair; see :func:`depthlight.refine.api.refine`."""
         from .api import refine
 
-        return refine(*args, **kwargs)
+        result: RefineResult | StereoRefineResult = refine(*args, **kwargs)
+        return result
 
 
 refine = sys.modules[__name__]  # where ``depthlight`` looks the name up

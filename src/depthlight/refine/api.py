@@ -1,4 +1,4 @@
-"""``depthlight.refine``: one photo in, depth before and after out.
+"""``depthlight.refine``: one photo in, depth before and after out; a pair goes to :mod:`depthlight.refine.stereo_api`.
 
 Shapes: H × W the photo, h × w the working size, 1 a batch of one.
 """
@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -29,11 +29,42 @@ from .upsample import brightness, enlarge, fitted_slope
 
 if TYPE_CHECKING:
     from ..infer.mono import MonoModel
+    from .stereo_result import StereoRefineResult
 
 
-def refine(
+_ONLY_PHOTO = ("prior", "restarts", "seed", "prompt", "focal", "precision")
+_ONLY_PAIR = ("max_disp",)
+
+
+@overload
+def refine(image: ImageSource, right: None = None, **options: Any) -> RefineResult: ...
+@overload
+def refine(image: ImageSource, right: ImageSource, **options: Any) -> StereoRefineResult: ...
+def refine(image: ImageSource, right: ImageSource | None = None, **options: Any) -> RefineResult | StereoRefineResult:
+    """Refine depth at test time, from one photo or a rectified pair.
+
+    Args:
+        image: the photo, or the left view.
+        right: the right view.
+        options: those of :func:`refine_photo`; with two views those of
+            :func:`depthlight.refine.stereo_api.refine_stereo`.
+
+    Raises:
+        InputError: an option is for the other kind; also what those two raise.
+    """
+    alien = [name for name in (_ONLY_PAIR if right is None else _ONLY_PHOTO) if options.get(name) is not None]
+    if alien:
+        given, wanted = ("one photo", "a pair") if right is None else ("a pair", "one photo")
+        raise InputError(f"{alien[0]} is for {wanted}, and {given} was given", hint="Leave it out")
+    if right is None:
+        return refine_photo(image, **options)
+    from .stereo_api import refine_stereo
+
+    return refine_stereo(image, right, **options)
+
+
+def refine_photo(
     image: ImageSource,
-    right: ImageSource | None = None,
     *,
     model: str | MonoModel | None = None,
     prior: str | Guidance | None = None,
@@ -57,7 +88,6 @@ def refine(
 
     Args:
         image: the photo; anything :func:`depthlight.io.images.as_image` takes.
-        right: of a stereo pair; not supported by this function yet.
         model: a name or file for :func:`depthlight.infer.mono.load_mono`, or a loaded model.
         prior: a name (see :func:`depthlight.refine.priors.load_guidance`), ``"none"``, or a guidance.
         recipe: ``"fast"``, ``"paper"``, a ``.toml`` file, or a configuration.
@@ -79,8 +109,6 @@ def refine(
         NonFiniteError: the network's own answer is not finite.
         CheckpointError: the state to resume belongs to another refinement.
     """
-    if right is not None:
-        raise InputError("refine was given two images", expected="one", hint="Stereo refinement is not part of it yet")
     config = configured(recipe, steps=steps, restarts=restarts, seed=seed, prompt=prompt)
     photo_HW3 = as_image(image, name="the photo")
     if focal is not None:

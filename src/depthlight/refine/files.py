@@ -14,7 +14,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def save_refinement(
     for name, picture in _pictures(result, photo_HW3).items():
         write_image(folder / name, picture)
     if result.history:
-        atomic_write_bytes(folder / "losses.csv", _table(result))
+        atomic_write_bytes(folder / "losses.csv", table(result.history))
     files = [name for name in OWNED[1:] if (folder / name).is_file()]
     # one that ended early answers no request, so that a folder run does it again
     facts = {**result.summary(), "files": files, "request": {} if result.stopped else dict(request or {})}
@@ -104,11 +104,11 @@ def _pictures(result: RefineResult, photo_HW3: NDArray[np.uint8]) -> dict[str, N
         "normals_after.png": normal_colours(normals["after"]),
         "relit.png": _relit_strip(photo_HW3, normals),
         "difference.png": difference,
-        "preview.png": _side_by_side([panel(photo_HW3, "Photo"), maps["before"], maps["after"], difference]),
+        "preview.png": side_by_side([panel(photo_HW3, "Photo"), maps["before"], maps["after"], difference]),
     }
-    if curve := _curve(result):
+    if lines := curve(result.history):
         pictures["losses.png"] = line_chart(
-            curve, title="Losses, smoothed", x_label="step", y_label="share of the first", points=False
+            lines, title="Losses, smoothed", x_label="step", y_label="share of the first", points=False
         )
     return pictures
 
@@ -148,7 +148,7 @@ def _batch(image_HW3: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image_HW3)).permute(2, 0, 1)[None]
 
 
-def _side_by_side(cells: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def side_by_side(cells: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Cells of one height or another in two columns on white."""
     height, width = (max(cell.shape[axis] for cell in cells) + 12 for axis in (0, 1))
     canvas = np.full((2 * height, 2 * width, 3), 255, np.uint8)
@@ -158,24 +158,25 @@ def _side_by_side(cells: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return canvas
 
 
-def _curve(result: RefineResult) -> dict[str, list[tuple[float, float]]]:
+def curve(history: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[float, float]]]:
     """Means over a twentieth of the steps, each term as a share of its own first mean."""
-    names = [name for name in result.history[0] if name not in ("restart", "step", "loss")] if result.history else []
-    block = max(1, math.ceil(len(result.history) / 20))
+    names = [name for name in history[0] if name not in ("restart", "step", "loss")] if history else []
+    block = max(1, math.ceil(len(history) / 20))
     lines: dict[str, list[tuple[float, float]]] = {}
     for name in names:
-        values = [row[name] for row in result.history]
+        values = [row[name] for row in history]
         means = [sum(part) / len(part) for part in (values[i : i + block] for i in range(0, len(values), block))]
         first = means[0] or 1.0
         lines[name] = [((i + 0.5) * block, mean / first) for i, mean in enumerate(means)]
     return lines
 
 
-def _table(result: RefineResult) -> bytes:
+def table(history: Sequence[Mapping[str, float]]) -> bytes:
+    """The history as CSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(result.history), restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, _columns(history), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(result.history)
+    writer.writerows(history)
     return text.getvalue().encode()
 
 

@@ -78,7 +78,7 @@ def read_calibration(
 
     Raises:
         FileFormatError: missing, not text, no known format, or damaged: the line says what and where.
-        InputError: implausible numbers, or a unit, size or lens that must be given.
+        InputError: implausible numbers, a unit, size or lens that must be given, or a unit that contradicts the format.
         LimitError: larger than 1 MiB.
     """
     for value, known, what in ((format, FORMATS, "calibration format"), (lens, MODELS, "lens")):
@@ -88,10 +88,29 @@ def read_calibration(
         raise UnknownNameError("unit", str(unit), ("mm", "cm", "m"))
     path = file_of(path)
     source = Source(path=path, text=read_text(path, what="a calibration"), size=size, unit=unit, lens=lens)
-    calibration = (_READERS[format] if format else _detect(source))(source)
+    read = _READERS[format] if format else _detect(source)
+    calibration = read(source)
     if check:
         plausible.check(calibration, path, unit_given=unit is not None)
+        _check_unit(calibration, source, read)
     return calibration
+
+
+def _check_unit(calibration: Calibration, source: Source, read: Callable[[Source], Calibration]) -> None:
+    """Refuse a unit that makes an odd baseline of one that is good as the format states it."""
+    problem = plausible.baseline_problem(calibration.need_cameras().baseline)
+    if source.unit is None or not problem:
+        return
+    try:
+        stated = read(replace(source, unit=None)).need_cameras().baseline
+    except InputError:  # the format states none
+        return
+    if not plausible.baseline_problem(stated):
+        raise InputError(
+            f"{source.path}: {problem} with --unit {source.unit}",
+            expected=f"the format's own unit, which gives {stated:g} m",
+            hint="Leave --unit out",
+        )
 
 
 def file_of(path: str | os.PathLike[str]) -> Path:

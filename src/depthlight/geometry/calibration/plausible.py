@@ -10,6 +10,7 @@ from .types import Calibration
 FOCAL = (0.2, 10.0)  # fx / width: 136° to 6° across
 ASPECT = 2.0  # fx / fy, or the reverse
 CENTRE = 0.5  # how far outside the image the principal point may lie, in image sides
+OFF_CENTRE = 0.2  # of the image's side: a principal point farther from the middle is rare
 BASELINE = (0.002, 3.0)  # metres
 
 
@@ -32,6 +33,20 @@ def baseline_problem(baseline: float) -> str:
     if BASELINE[0] <= baseline <= BASELINE[1]:
         return ""
     return f"the baseline would be {baseline:g} m"
+
+
+def off_centre(camera: Camera | StereoRig) -> float:
+    """How far the principal point is from the middle of the image, in image sides (the larger of x and y)."""
+    return max(abs((camera.cx + 0.5) / camera.width - 0.5), abs((camera.cy + 0.5) / camera.height - 0.5))
+
+
+def doubt(rig: StereoRig) -> str:
+    """What is possible and rare, and mostly a mistake, in words; empty if there is nothing."""
+    if off_centre(rig) > OFF_CENTRE:
+        where = f"({rig.cx:.0f}, {rig.cy:.0f})"
+        return f"the principal point {where} is far from the middle of {rig.width}x{rig.height} px: K of another size?"
+    problem = baseline_problem(rig.baseline)  # only if the unit was stated; otherwise it is an error
+    return f"{problem}: is the unit right?" if problem else ""
 
 
 def check(calibration: Calibration, where: object, *, unit_given: bool) -> None:

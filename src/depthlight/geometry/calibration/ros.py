@@ -49,7 +49,8 @@ def read(source: Source) -> Calibration:
     rig = _rig(source, infos, cameras)
     rotations = [np.array(floats_of(source, info, "R", side)) for info, side in zip(infos, _SIDES, strict=True)]
     plain = all(np.array_equal(rotation, np.eye(3).ravel()) for rotation in rotations)
-    if plain and not any(camera.distortion for camera in cameras):
+    pairs = ((cameras[0], rig.cameras().left), (cameras[1], rig.cameras().right))
+    if plain and not any(camera.is_distorted for camera in cameras) and all(_alike(*pair) for pair in pairs):
         return Calibration(format=NAME, rig=rig)  # the driver rectified already
     raw = _raw(cameras, [rotation.reshape(3, 3) for rotation in rotations], rig.baseline)
     return Calibration(format=NAME, cameras=raw, rig=rig)
@@ -59,6 +60,11 @@ def _raw(cameras: list[Camera], rotations: list[Floats], baseline: float) -> Ste
     left, right = rotations
     shift = right.T @ np.array([-baseline, 0, 0])
     return StereoCameras(left=cameras[0], right=cameras[1], R=to_matrix(right.T @ left), T=to_vector(shift))
+
+
+def _alike(one: Camera, other: Camera) -> bool:
+    """K and P are the same to rounding."""
+    return bool(np.allclose(one.matrix(), other.matrix(), rtol=1e-9, atol=1e-6))
 
 
 def _both(source: Source) -> list[dict[str, Any]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...geometry.calibration.plausible import baseline_problem, intrinsics_problem
+from ...geometry.calibration.plausible import OFF_CENTRE, baseline_problem, intrinsics_problem, off_centre
 from ...geometry.rig import StereoRig
 from .findings import Finding
 from .measure import Disparities, Measurements
 
-OFF_CENTRE = 0.2  # of the image's side: a principal point farther from the centre is rare
 NOTHING = 1.0  # px of disparity
 DEPTHS = (0.02, 3000.0)  # metres, of the median match
 
@@ -57,7 +56,7 @@ def _size(rig: StereoRig, measured: Measurements) -> Iterator[Finding]:
 
 def _intrinsics(rig: StereoRig) -> Iterator[Finding]:
     problem = intrinsics_problem(rig)
-    aside = max(abs((rig.cx + 0.5) / rig.width - 0.5), abs((rig.cy + 0.5) / rig.height - 0.5))
+    aside = off_centre(rig)
     if not problem and aside <= OFF_CENTRE:
         return
     yield Finding(

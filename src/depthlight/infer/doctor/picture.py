@@ -17,7 +17,7 @@ from .measure import Measurements
 WIDTH, MARGIN, GAP = 1000, 20, 18
 HEADING, TEXT, LINE = 18, 14, 20
 CHART = 200  # height of the histograms
-ARROWS = 250  # at most
+LINES = 250  # about as many vertical errors are drawn
 STRETCH = 10  # vertical errors are drawn this many times as long
 SEVERITY_COLOURS: dict[str, Colour] = {"error": (192, 36, 28), "warning": (196, 120, 0), "notice": SOFT_INK}
 GOOD: Colour = (0, 130, 90)
@@ -41,34 +41,27 @@ def _views(measured: Measurements, left_HW3: Pixels, right_HW3: Pixels) -> Image
     shown = [_shrunk(view, width) for view in (left_HW3, right_HW3)]
     block = Image.new("RGB", (WIDTH, 26 + max(view.height for view in shown)), PAPER)
     pen = ImageDraw.Draw(block)
+    _draw_errors(shown[0], measured, width / left_HW3.shape[1])
     titles = (f"Left, vertical errors of matches drawn {STRETCH} times as long", "Right")
     for column, (view, title) in enumerate(zip(shown, titles, strict=True)):
         x = MARGIN + column * (width + GAP)
         pen.text((x, 0), title, INK, font(TEXT))
         block.paste(view, (x, 26))
-    factor = width / left_HW3.shape[1]
-    for start, end, colour in _arrows(measured, factor):
-        points = [(MARGIN + px, 26 + py) for px, py in (start, end)]
-        pen.line(points, colour, 2)
-        px, py = points[0]
-        pen.ellipse([px - 2, py - 2, px + 2, py + 2], colour)
     return block
 
 
-def _arrows(measured: Measurements, factor: float) -> list[tuple[tuple[float, float], tuple[float, float], Colour]]:
+def _draw_errors(view: Image.Image, measured: Measurements, factor: float) -> None:
     """From each match's place in the left view up or down by its vertical error; wrong matches are left out."""
     matches, rows = measured.matches, measured.rows
     if matches is None or rows is None:
-        return []
-    step = max(1, len(matches) // ARROWS)
-    arrows = []
-    for i in range(0, len(matches), step):
-        if not rows.inlier_N[i]:
-            continue
+        return
+    pen = ImageDraw.Draw(view)
+    chosen = np.nonzero(rows.inlier_N)[0]
+    for i in chosen[:: max(1, len(chosen) // LINES)]:
         (x, y), error = matches.left_N2[i] * factor, float(matches.right_N2[i, 1] - matches.left_N2[i, 1])
         colour = GOOD if abs(error) <= 1 else SEVERITY_COLOURS["warning" if abs(error) <= 2 else "error"]
-        arrows.append(((float(x), float(y)), (float(x), float(y) + STRETCH * error * factor), colour))
-    return arrows
+        pen.line([(x, y), (x, y + STRETCH * error * factor)], colour, 2)
+        pen.ellipse([x - 2, y - 2, x + 2, y + 2], colour)
 
 
 def _charts(measured: Measurements) -> Image.Image:
@@ -114,7 +107,7 @@ def _words(diagnosis: Diagnosis) -> Image.Image:
         lines.append(("Nothing wrong was found.", GOOD, HEADING))
     for finding in diagnosis.findings:
         lines.append((f"{finding.severity}: {finding.id}", SEVERITY_COLOURS[finding.severity], HEADING))
-        text = f"{finding.says}. Why it matters: {finding.why}. What to do: {finding.do}."
+        text = f"{finding.says[0].upper()}{finding.says[1:]}. Why it matters: {finding.why}. What to do: {finding.do}."
         lines += [(part, INK, TEXT) for part in textwrap.wrap(text, 130)]
     heights = [LINE + (10 if size == HEADING else 0) for _, _, size in lines]
     block = Image.new("RGB", (WIDTH, sum(heights) + 4), PAPER)

@@ -32,7 +32,12 @@ NOISE = (4.0, 6.0)  # gray levels: notice, warning
 CHANNELS = 0.7
 BEYOND = (0.005, 0.2)  # share: warning, error
 NEGATIVE = (0.01, 0.02, 0.3)  # share of matches: notice, warning, error
-NEGATIVE_SEEN = 0.05  # share of pixels, by the network: warning
+# Repeated patterns mislead matches, and reflections the network. Without the other's word, a share counts from here:
+NEGATIVE_MATCHED_ALONE = 0.15
+NEGATIVE_SEEN_ALONE = 0.1
+BEYOND_ALONE = 0.1
+NEGATIVE_SEEN = 0.06  # share of pixels below zero, by the network, if some matches agree: warning
+AGREES = 0.004  # share by which one confirms the other
 SWAPPED = 0.95  # share of negative disparities among those beyond 1 px
 
 
@@ -284,10 +289,7 @@ def _signs(measured: Measurements, seen: Disparities) -> Iterator[Finding]:
         share = seen.negative / (seen.negative + seen.positive)
         yield _swapped("error", share, f"{100 * share:.0f} % of the matches that move, move to the wrong side")
         return
-    share = max(seen.negative, 0.0 if measured.dense is None else measured.dense.negative)
-    severity = _level(seen.negative, NEGATIVE)
-    if severity in (None, "notice") and share >= NEGATIVE_SEEN:
-        severity = "warning"
+    share, severity = _negative(seen.negative, None if measured.dense is None else measured.dense.negative)
     if severity:
         yield _finding(
             "negative-disparity",
@@ -299,6 +301,19 @@ def _signs(measured: Measurements, seen: Disparities) -> Iterator[Finding]:
             f"rectify for parallel views, or cut {math.ceil(max(0.0, -seen.low)) + 2} columns off the right view's left"
             " edge and the left view's right edge, and lower doffs by as much",
         )
+
+
+def _negative(matched: float, network: float | None) -> tuple[float, Severity | None]:
+    """The share below zero, from matches and network together, and how bad it is."""
+    severity = _level(matched, NEGATIVE)
+    if network is None:
+        return matched, severity
+    if matched < NEGATIVE_MATCHED_ALONE and network < 2 * AGREES:
+        severity = None
+    if severity in (None, "notice"):
+        seen = network >= NEGATIVE_SEEN_ALONE or (network >= NEGATIVE_SEEN and matched >= AGREES)
+        severity = "warning" if seen else severity
+    return max(matched, network), severity
 
 
 def _swapped(severity: Severity, share: float, says: str) -> Finding:
@@ -315,12 +330,13 @@ def _swapped(severity: Severity, share: float, says: str) -> Finding:
 
 def _range(measured: Measurements) -> Iterator[Finding]:
     seen, dense = measured.disparities, measured.dense
-    share = 0.0 if dense is None else dense.beyond
-    if share < BEYOND[0] and seen is not None:  # matches crowd where texture is; the network counts pixels
-        share = seen.beyond
+    matched = 0.0 if seen is None else seen.beyond
+    share = matched if dense is None else dense.beyond  # matches crowd where texture is; the network counts pixels
+    if share < BEYOND[0] and (share >= AGREES or matched >= BEYOND_ALONE):
+        share = matched
     if share < BEYOND[0]:
         return
-    confirmed = seen is not None and seen.beyond >= BEYOND[0]  # a network can see things in glare
+    confirmed = matched >= BEYOND[0]  # the network sees things in glare
     reduced = max(0.0 if seen is None else seen.high, measured.max_disp * 1.1)
     yield _finding(
         "range-saturation",

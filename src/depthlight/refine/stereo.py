@@ -1,0 +1,287 @@
+"""Test-time adaptation of a stereo network to one pair: a residual on its matching scores and its upsampling.
+
+The network runs once, frozen and in evaluation mode (so BatchNorm is, too). What is optimised is added to the scores
+over the disparity bins and to those of the convex upsampling, so that zero is the plain answer. The loss asks the
+right view, warped by the disparity, to look like the left one where both see it; the disparity to bend only at the
+photo's edges; and the answer to stay close to the middle of a few cheap passes where these agree.
+
+Nothing here draws random numbers: the same pair, configuration, device and threads give the same bits, also after a
+kill and ``resume``. What is not finite ends a run; the last finite answer is kept.
+
+Shapes: B = 1 pair, C channels, D disparity bins, H × W padded size (multiples of the network's), h w = H/4 W/4.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import CheckpointError, InputError, NonFiniteError
+from ..core.signals import StopRequestedError
+from ..io import checkpoint
+from ..nets.losses import LossConfig, bin_cross_entropy, smooth_l1
+from ..nets.ops import convex_upsample_quarter, local_soft_argmax
+from ..nets.stereo.base import StereoNet
+from ..nets.stereo.light import Light
+from .loop import Keeping, Row, forget
+from .photometric import EdgeAwareSmoothness, matched_colours, photometric
+from .stereo_config import StereoRefineConfig
+
+_SURE = 0.5  # weight above which the teacher also says which bin is right
+
+
+@dataclass(frozen=True)
+class PairTensors:
+    """What a refinement works on, all padded, float32: RGB in 0..255, disparity in px, shares in 0..1.
+
+    ``weight_BHW`` says how much the teacher counts, ``visible_BHW`` is 1 where both views see the point. Both are 0 in
+    the padding.
+    """
+
+    left_B3HW: Tensor
+    right_B3HW: Tensor
+    teacher_BHW: Tensor
+    weight_BHW: Tensor
+    visible_BHW: Tensor
+    max_disp: int
+
+
+@dataclass
+class StereoOutcome:
+    """``start_BHW`` is the plain answer and ``refined_BHW`` the last good one, padded, px.
+
+    ``stopped`` says what was not finite, or nothing.
+    """
+
+    start_BHW: Tensor
+    refined_BHW: Tensor
+    history: list[Row]
+    stopped: str
+    seconds: float
+
+
+@dataclass
+class _Progress:
+    step: int = 0
+    history: list[Row] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class _NotFiniteError(Exception):
+    def __init__(self, term: str) -> None:
+        super().__init__(term)
+        self.term = term
+
+
+class AdaptedAnswer:
+    """The network's answer for one pair with residuals on its late maps; all zero is the plain answer.
+
+    Raises:
+        InputError: the network is not one whose late layers are known here.
+    """
+
+    def __init__(self, net: StereoNet, pair: PairTensors, config: StereoRefineConfig) -> None:
+        if not isinstance(net, Light):
+            raise InputError(
+                f"stereo refinement does not know the late layers of {net.family}", hint="Take a light.* model"
+            )
+        with torch.no_grad(), _evaluating(net):
+            output = net.forward_train(pair.left_B3HW, pair.right_B3HW, pair.max_disp)
+            self._logits_BDhw = output.logits_BDhw.float()
+            self._upsample_BKhw = net.upsample(output.features[0]).float()
+        shapes = {
+            "logits": self._logits_BDhw,
+            "upsample": self._upsample_BKhw,
+            "disparity": pair.left_B3HW[:, :1],
+        }
+        self.groups = {name: nn.Parameter(torch.zeros_like(shapes[name])) for name in config.optimise}
+        self.optimizer = torch.optim.Adam(
+            [{"params": [group], "lr": getattr(config, f"lr_{name}")} for name, group in self.groups.items()]
+        )
+
+    def scores(self) -> Tensor:
+        """Scores over the disparity bins, (1, D, h, w)."""
+        return self._logits_BDhw + self.groups["logits"] if "logits" in self.groups else self._logits_BDhw
+
+    def disparity(self, scores_BDhw: Tensor) -> Tensor:
+        """The answer at full size, (1, H, W) px, >= 0."""
+        weights_BKhw = self._upsample_BKhw
+        if "upsample" in self.groups:
+            weights_BKhw = weights_BKhw + self.groups["upsample"]
+        full_B1HW = convex_upsample_quarter(local_soft_argmax(scores_BDhw)[0], weights_BKhw, 4)
+        if "disparity" in self.groups:
+            full_B1HW = (full_B1HW + self.groups["disparity"]).clamp(min=0)
+        return full_B1HW[:, 0]
+
+
+class StereoRefinement:
+    """One pair and one network.
+
+    Args:
+        net: of the ``light`` family; its weights and its mode are the same afterwards.
+        pair: what it works on.
+        config: what to do.
+        keeping: where to keep the state; None keeps none.
+    """
+
+    def __init__(
+        self, net: StereoNet, pair: PairTensors, config: StereoRefineConfig, *, keeping: Keeping | None = None
+    ) -> None:
+        self.pair, self.config, self.keeping = pair, config, keeping
+        self.answer = AdaptedAnswer(net, pair, config)
+        self.progress = _Progress()
+        self._left_B3HW = pair.left_B3HW / 255
+        visible_B1HW = pair.visible_BHW[:, None]
+        self._right_B3HW = matched_colours(
+            pair.right_B3HW / 255, self._left_B3HW, pair.teacher_BHW[:, None], visible_B1HW
+        )
+        self._smooth = EdgeAwareSmoothness(self._left_B3HW)
+        self._bins = LossConfig(target="linear")
+
+    def run(
+        self,
+        *,
+        on_step: Callable[[Row], None] | None = None,
+        should_stop: Callable[[], object] | None = None,
+    ) -> StereoOutcome:
+        """Refine; to be called once.
+
+        Raises:
+            NonFiniteError: the network's own answer is not finite.
+            StopRequestedError: ``should_stop`` said so; the state is saved.
+            CheckpointError: a state to resume belongs to another request, or every one is damaged.
+            OutputError: the state cannot be written; the one before it is intact.
+        """
+        with torch.no_grad():
+            start_BHW = last_BHW = self._answer()
+        if not _finite(start_BHW):
+            raise NonFiniteError("the stereo network's answer for this pair is not finite", hint="Try another --model")
+        stopped = ""
+        self._resume()
+        saved = begun = time.monotonic()
+        before = self.progress.seconds
+        try:
+            while self.progress.step < self.config.steps:
+                row, last_BHW = self._step()
+                self.progress.history.append(row)
+                self.progress.step += 1
+                self.progress.seconds = before + time.monotonic() - begun
+                if on_step is not None:
+                    on_step(row)
+                stop = bool(should_stop and should_stop())
+                if self.keeping is not None and (stop or time.monotonic() - saved >= self.keeping.seconds):
+                    self._save(self.keeping)
+                    saved = time.monotonic()
+                if stop:
+                    raise StopRequestedError
+            with torch.no_grad():
+                last_BHW = _checked(self._answer(), "the refined disparity")
+        except _NotFiniteError as problem:
+            stopped = f"{problem.term} is not finite at step {min(self.progress.step + 1, self.config.steps)}"
+        return StereoOutcome(start_BHW, last_BHW, self.progress.history, stopped, self.progress.seconds)
+
+    def _answer(self) -> Tensor:
+        return self.answer.disparity(self.answer.scores())
+
+    def _step(self) -> tuple[Row, Tensor]:
+        """One update, and the answer before it. Nothing is updated unless everything is finite."""
+        self.answer.optimizer.zero_grad(set_to_none=True)
+        scores_BDhw = self.answer.scores()
+        disparity_BHW = self.answer.disparity(scores_BDhw)
+        last_BHW = _checked(disparity_BHW.detach(), "the disparity")
+        row: Row = {"step": self.progress.step + 1}
+        terms = self.terms(scores_BDhw, disparity_BHW)
+        for name, term in terms.items():
+            row[name] = float(term.detach())
+            if not math.isfinite(row[name]):
+                raise _NotFiniteError(f"the loss term {name!r}")
+        if terms:
+            total = torch.stack(list(terms.values())).sum()
+            row["loss"] = float(total.detach())
+            total.backward()  # type: ignore[no-untyped-call]
+            for name, group in self.answer.groups.items():
+                if group.grad is not None:
+                    _checked(group.grad, f"the gradient of the {name}")
+            self.answer.optimizer.step()
+        return row, last_BHW
+
+    def terms(self, scores_BDhw: Tensor, disparity_BHW: Tensor) -> dict[str, Tensor]:
+        """The weighted terms of the loss; scalars. A term of weight 0 is not computed."""
+        pair, config = self.pair, self.config
+        found: dict[str, Tensor] = {}
+        if config.photometric:
+            unlike = photometric(self._left_B3HW, self._right_B3HW, disparity_BHW[:, None], pair.visible_BHW[:, None])
+            found["photometric"] = config.photometric * unlike
+        if config.smoothness:
+            found["smoothness"] = config.smoothness * self._smooth(disparity_BHW[:, None])
+        if config.closeness:
+            close = smooth_l1(disparity_BHW, pair.teacher_BHW, pair.weight_BHW)
+            if "logits" in self.answer.groups:  # what moves a score from a wrong bin to a far one
+                close = close + bin_cross_entropy(scores_BDhw, pair.teacher_BHW, pair.weight_BHW > _SURE, self._bins)
+            found["closeness"] = config.closeness * close.mean()
+        return found
+
+    # -------------------------------------------------------------------------------------------- state
+
+    def _save(self, keeping: Keeping) -> None:
+        state = {
+            "format": checkpoint.FORMAT,
+            "request": keeping.request,
+            "progress": {**vars(self.progress)},
+            "values": {name: group.detach().clone() for name, group in self.answer.groups.items()},
+            "optimizer": self.answer.optimizer.state_dict(),
+        }
+        checkpoint.save(keeping.folder, state, step=self.progress.step, keep=2)
+
+    @torch.no_grad()
+    def _resume(self) -> None:
+        """Take up the newest state, if that was asked for; otherwise forget what was kept."""
+        if self.keeping is None:
+            return
+        checkpoint.clean(self.keeping.folder)
+        if not self.keeping.resume:
+            forget(self.keeping.folder)
+            return
+        state = checkpoint.load_latest(self.keeping.folder)
+        if state is None:
+            return
+        if state["request"] != self.keeping.request:
+            raise CheckpointError(
+                f"the state in {self.keeping.folder} belongs to another refinement",
+                expected="the same pair, model and settings",
+                hint="Leave out --resume to begin anew",
+            )
+        self.progress = _Progress(**state["progress"])
+        for name, group in self.answer.groups.items():
+            group.copy_(state["values"][name])
+        self.answer.optimizer.load_state_dict(state["optimizer"])
+
+
+class _evaluating:  # noqa: N801 - a context manager
+    """The network in evaluation mode, and given back as it was."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self._modes = {module: module.training for module in net.modules()}
+        self._net = net
+
+    def __enter__(self) -> None:
+        self._net.eval()
+
+    def __exit__(self, *problem: object) -> None:
+        for module, mode in self._modes.items():
+            module.training = mode
+
+
+def _checked(values: Tensor, name: str) -> Tensor:
+    if not _finite(values):
+        raise _NotFiniteError(name)
+    return values
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())

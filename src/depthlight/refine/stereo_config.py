@@ -1,0 +1,114 @@
+"""What a stereo refinement is made of: a frozen configuration, read from ``recipes/stereo/*.toml``. Needs no torch."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..core.config import from_dict, to_dict
+from ..core.errors import ConfigError, FileFormatError, InputError, UnknownNameError
+
+RECIPES = Path(__file__).parent / "recipes" / "stereo"
+Adapted = Literal["logits", "upsample", "disparity"]
+Pass = Literal["flipped", "enlarged", "enlarged-flipped"]
+_ADAPTED: tuple[Adapted, ...] = ("logits", "upsample", "disparity")
+_PASSES: tuple[Pass, ...] = ("flipped", "enlarged", "enlarged-flipped")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StereoRefineConfig:
+    """One stereo refinement. The defaults are those of the recipe ``fast``.
+
+    Attributes:
+        steps: of the optimisation.
+        optimise: what is adapted. ``logits``: a residual on the aggregated volume's scores; ``upsample``: a residual on
+            the scores of the convex upsampling; ``disparity``: a residual on the full-size answer.
+        lr_logits, lr_upsample, lr_disparity: learning rates (Adam) of the groups; the last in px.
+        passes: further passes of the network whose median, with the plain one, is what the result stays close to; empty
+            = the plain answer itself. ``flipped``: upside down.
+        enlarge: of the enlarged passes.
+        largest: px of an enlarged image; larger ones are enlarged less, and below a factor of 1.1 not at all.
+        photometric: weight of the reconstruction of the left view from the right one.
+        smoothness: weight of the edge-aware curvature.
+        closeness: weight of the distance to the passes' median.
+        agreement: px; the closeness counts ``exp(-spread / agreement)`` where the passes differ by ``spread``. Large by
+            default: where they differ, their confident middle is still better than the plain answer.
+        visible: px; pixels whose left-right difference is above it count as hidden from the right view.
+    """
+
+    steps: int = 40
+    optimise: tuple[Adapted, ...] = ("logits", "upsample")
+    lr_logits: float = 0.1
+    lr_upsample: float = 0.1
+    lr_disparity: float = 0.05
+    passes: tuple[Pass, ...] = _PASSES
+    enlarge: float = 1.5
+    largest: int = 1_200_000
+    photometric: float = 10.0
+    smoothness: float = 3.0
+    closeness: float = 1.0
+    agreement: float = 100.0
+    visible: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("photometric", "smoothness", "closeness"):
+            _need(name, getattr(self, name), positive=False)
+        for name in ("steps", "lr_logits", "lr_upsample", "lr_disparity", "largest", "agreement", "visible"):
+            _need(name, getattr(self, name), positive=True)
+        if not 1 < self.enlarge <= 4:
+            raise ConfigError(f"enlarge is {self.enlarge}", expected="above 1, at most 4")
+        for name, values, known in (("optimise", self.optimise, _ADAPTED), ("passes", self.passes, _PASSES)):
+            if len(set(values)) != len(values) or not set(values) <= set(known):
+                raise ConfigError(f"{name} is {list(values)}", expected=f"any of {', '.join(known)}, each once")
+        if not self.optimise:
+            raise ConfigError("optimise is empty", expected=", ".join(_ADAPTED))
+
+
+def _need(name: str, value: float, *, positive: bool) -> None:
+    if not (math.isfinite(value) and (value > 0 if positive else value >= 0)):
+        raise ConfigError(f"{name} is {value}", expected="above 0" if positive else "0 or more")
+
+
+def stereo_recipes() -> list[str]:
+    """Names of the stereo recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def load_stereo_recipe(recipe: str, overrides: Mapping[str, Any] | None = None) -> StereoRefineConfig:
+    """The configuration of a recipe, or of a TOML file, with ``overrides`` (None values left out) laid over it.
+
+    Raises:
+        UnknownNameError: no such recipe or setting.
+        InputError, FileFormatError: the file is missing, or is no TOML.
+        ConfigError: a value is refused.
+    """
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    return from_dict(StereoRefineConfig, {**_read(_path(recipe)), **given})
+
+
+def stereo_changed(config: StereoRefineConfig, overrides: Mapping[str, Any]) -> StereoRefineConfig:
+    """``config`` with ``overrides`` (None values left out) laid over it."""
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return from_dict(StereoRefineConfig, {**to_dict(config), **given})
+
+
+def _path(recipe: str) -> Path:
+    path = Path(recipe)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise InputError(f"{path} does not exist", expected="a TOML file or a stereo recipe")
+        return path
+    if recipe not in stereo_recipes():
+        raise UnknownNameError("stereo recipe", recipe, stereo_recipes())
+    return RECIPES / f"{recipe}.toml"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path}: {error}", expected="TOML") from None

@@ -1,0 +1,113 @@
+"""What a stereo refinement stays close to: the confident middle of a few cheap passes of the same network. No torch.
+
+Shapes: H × W the pair, N passes. Disparity in px of the left view at input size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..infer.checks import left_right_agree
+from ..infer.prediction import StereoMatcher, StereoPrediction
+from .stereo_config import Pass, StereoRefineConfig
+
+Image = NDArray[np.uint8]
+FloatMap = NDArray[np.float32]
+_RANGE_STEP = 32  # px: what ranges are multiples of
+_LEAST_ENLARGEMENT = 1.1  # less is not worth a pass
+_SURE = 2  # power of the confidence that weighs a pass
+_FLOOR = 1e-3  # so that a pixel where no pass is confident still has a middle
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """All (H, W) float32: px, and shares in 0..1.
+
+    ``disparity`` is the middle of the passes, ``agreement`` 1 where they agree, ``visible`` 1 where left and right view
+    of the plain pass agree and 0 elsewhere. ``passes`` counts them.
+    """
+
+    disparity: FloatMap
+    agreement: FloatMap
+    visible: FloatMap
+    passes: int
+
+
+def teach(
+    matcher: StereoMatcher, left_HW3: Image, right_HW3: Image, plain: StereoPrediction, config: StereoRefineConfig
+) -> Teacher:
+    """Run the passes of the configuration and take their middle.
+
+    Args:
+        matcher: a network with a flexible range, where a pass is enlarged.
+        left_HW3, right_HW3: the pair, RGB uint8.
+        plain: the plain answer, with the right view's disparity.
+        config: ``passes``, ``enlarge``, ``largest``, ``agreement``, ``visible``.
+
+    Raises:
+        LimitError: an enlarged pass needs more memory than is free.
+    """
+    factor = enlargement(left_HW3.shape[0], left_HW3.shape[1], config)
+    found = [(plain.disparity, plain.confidence)]
+    for name in config.passes if config.closeness else ():
+        if name == "flipped" or factor > 1:
+            found.append(run_pass(matcher, left_HW3, right_HW3, name, factor, plain.max_disp))
+    disparity_NHW, confidence_NHW = (np.stack(maps) for maps in zip(*found, strict=True))
+    middle_HW, spread_HW = confident_median(disparity_NHW, confidence_NHW)
+    visible_HW = np.ones_like(middle_HW)
+    if plain.disparity_right is not None:
+        visible_HW = left_right_agree(middle_HW, plain.disparity_right, config.visible).astype(np.float32)
+    agreement_HW = np.exp(-spread_HW / np.float32(config.agreement))
+    return Teacher(middle_HW, np.asarray(agreement_HW, np.float32), visible_HW, len(found))
+
+
+def enlargement(height: int, width: int, config: StereoRefineConfig) -> float:
+    """By how much a pair is enlarged: ``enlarge``, less for large ones, 1 where it would be below 1.1."""
+    factor = min(config.enlarge, math.sqrt(config.largest / (height * width)))
+    return factor if factor >= _LEAST_ENLARGEMENT else 1.0
+
+
+def confident_median(disparity_NHW: FloatMap, confidence_NHW: FloatMap) -> tuple[FloatMap, FloatMap]:
+    """Median over N weighted by squared confidence, and the mean distance from it under the same weights; (H, W) px."""
+    weight_NHW = np.maximum(confidence_NHW, _FLOOR) ** _SURE
+    order_NHW = np.argsort(disparity_NHW, axis=0, kind="stable")
+    sorted_NHW = np.take_along_axis(disparity_NHW, order_NHW, 0)
+    mass_NHW = np.cumsum(np.take_along_axis(weight_NHW, order_NHW, 0), axis=0)
+    middle_1HW = (2 * mass_NHW >= mass_NHW[-1:]).argmax(0)[None]
+    median_HW = np.take_along_axis(sorted_NHW, middle_1HW, 0)[0]
+    spread_HW = (weight_NHW * np.abs(disparity_NHW - median_HW)).sum(0) / weight_NHW.sum(0)
+    return np.ascontiguousarray(median_HW, np.float32), np.asarray(spread_HW, np.float32)
+
+
+def run_pass(
+    matcher: StereoMatcher, left_HW3: Image, right_HW3: Image, name: Pass, factor: float, max_disp: int
+) -> tuple[FloatMap, FloatMap]:
+    """Disparity (px of the input) and confidence of one pass, at input size; ``factor`` is that of enlarged ones."""
+    height, width = left_HW3.shape[:2]
+    upside_down, enlarged = name != "enlarged", name != "flipped"
+    pair = [left_HW3[::-1] if upside_down else left_HW3, right_HW3[::-1] if upside_down else right_HW3]
+    range_px = max_disp
+    if enlarged:
+        size = round(width * factor), round(height * factor)
+        pair = [_enlarged(image, size) for image in pair]
+        range_px = math.ceil(max_disp * size[0] / width / _RANGE_STEP) * _RANGE_STEP
+    answer = matcher.predict(np.ascontiguousarray(pair[0]), np.ascontiguousarray(pair[1]), max_disp=range_px)
+    disparity_HW, confidence_HW = answer.disparity, answer.confidence
+    if enlarged:
+        scale = np.float32(width / disparity_HW.shape[1])
+        disparity_HW, confidence_HW = (
+            np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+            for values in (disparity_HW * scale, confidence_HW)
+        )
+    if upside_down:
+        disparity_HW, confidence_HW = disparity_HW[::-1], confidence_HW[::-1]
+    return np.ascontiguousarray(disparity_HW, np.float32), np.ascontiguousarray(confidence_HW, np.float32)
+
+
+def _enlarged(image_HW3: Image, size: tuple[int, int]) -> Image:
+    return np.asarray(cv2.resize(np.ascontiguousarray(image_HW3), size, interpolation=cv2.INTER_CUBIC), np.uint8)

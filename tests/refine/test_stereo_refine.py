@@ -1,0 +1,338 @@
+"""Adapting a stereo network to a pair: what changes, what does not, interruptions, faults, and wrong requests."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import depthlight
+from depthlight.backends import TorchBackend
+from depthlight.cli import main as cli
+from depthlight.core.config import from_dict, to_dict
+from depthlight.core.errors import CheckpointError, ConfigError, InputError, UnknownNameError
+from depthlight.core.signals import StopRequestedError
+from depthlight.infer.stereo import StereoModel
+from depthlight.nets.stereo.las1 import LAS1
+from depthlight.nets.stereo.light import Light, LightConfig
+from depthlight.refine import stereo, stereo_api, stereo_files
+from depthlight.refine.stereo_config import StereoRefineConfig, load_stereo_recipe, stereo_recipes
+from depthlight.refine.stereo_teacher import confident_median, enlargement, teach
+
+TINY = LightConfig(pyramid=(4, 4, 8, 8, 8), match=8, groups=2, volume=(4, 4, 4, 4), upsample=4, max_disp=32)
+
+
+def model_of(net):
+    return StereoModel("light.tiny", TorchBackend(net, device="cpu"), weights_sha256="0" * 64, max_disp=32)
+
+
+@pytest.fixture
+def tiny():
+    torch.manual_seed(0)
+    return Light(TINY)
+
+
+@pytest.fixture
+def model(tiny):
+    return model_of(tiny)
+
+
+@pytest.fixture
+def views(make_pair):
+    return make_pair(8, 60, 90)
+
+
+def quick(**changes):
+    return StereoRefineConfig(**({"steps": 6, "passes": ("flipped",)} | changes))
+
+
+# ------------------------------------------------------------------------------------------------ what it does
+
+
+def test_before_and_after(model, views):
+    rows = []
+    result = depthlight.refine(*views, model=model, recipe=quick(), on_step=rows.append)
+    plain = model.predict(*views, left_right=True)
+    assert np.array_equal(result.before.disparity, plain.disparity)
+    assert np.array_equal(result.before.valid, plain.valid)
+    assert result.disparity.shape == (60, 90) and result.disparity.dtype == np.float32
+    assert np.isfinite(result.disparity).all() and (result.disparity >= 0).all()
+    assert not np.array_equal(result.disparity, plain.disparity)
+    assert list(result.history) == rows and [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert result.teacher.passes == 2 and not result.stopped
+    again = depthlight.refine(*views, model=model, recipe=quick())
+    assert np.array_equal(result.disparity, again.disparity)
+
+
+@pytest.mark.parametrize("optimise", [("logits",), ("upsample",), ("disparity",), ("logits", "upsample", "disparity")])
+def test_nothing_to_follow_changes_nothing(optimise, model, views):  # T9
+    config = quick(photometric=0.0, smoothness=0.0, closeness=0.0, optimise=optimise)
+    result = depthlight.refine(*views, model=model, recipe=config)
+    assert np.array_equal(result.disparity, result.before.disparity)
+    assert result.teacher.passes == 1, "a pass that nothing follows is not made"
+
+
+@pytest.mark.parametrize("term", ["photometric", "smoothness", "closeness"])
+@pytest.mark.parametrize("optimise", [("logits", "upsample"), ("disparity",)])
+def test_each_term_can_be_lowered_alone(term, optimise, model, views):
+    off = dict.fromkeys(("photometric", "smoothness", "closeness"), 0.0)
+    config = quick(**(off | {term: 1.0}), optimise=optimise, steps=15, agreement=100.0, lr_disparity=0.1)
+    history = depthlight.refine(*views, model=model, recipe=config).history
+    assert set(history[0]) == {"step", term, "loss"}
+    assert history[-1][term] < 0.99 * history[0][term]
+
+
+def test_a_far_teacher_is_reached_through_the_scores(tiny, views):
+    """The nearest bins alone give no gradient towards a bin far away; the cross-entropy does."""
+    left = torch.from_numpy(np.ascontiguousarray(views[0][:32, :64].transpose(2, 0, 1))).float()[None]
+    everywhere = torch.ones(1, 32, 64)
+    pair = stereo.PairTensors(left, left.flip(-1), 20 * everywhere, everywhere, everywhere, 32)
+    config = quick(steps=60, lr_logits=0.3, photometric=0.0, smoothness=0.0)
+    outcome = stereo.StereoRefinement(tiny, pair, config).run()
+    assert float((outcome.start_BHW - 20).abs().mean()) > 3
+    assert float((outcome.refined_BHW - 20).abs().mean()) < 0.5
+
+
+def test_the_network_is_left_as_it_was(tiny, model, views):
+    plain = model.predict(*views, left_right=True)
+    teacher = teach(model, *views, plain, quick())
+    tensors = stereo_api.pair_tensors(views, teacher, 32, torch.device("cpu"))
+    tiny.train()
+    before = {name: value.clone() for name, value in tiny.state_dict().items()}
+    outcome = stereo.StereoRefinement(tiny, tensors, quick(steps=2)).run()
+    assert np.array_equal(outcome.start_BHW[0, :60, :90].numpy(), plain.disparity), "as in evaluation mode"
+    assert all(module.training for module in tiny.modules())
+    assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items()), "BatchNorm, too"
+    assert all(parameter.grad is None for parameter in tiny.parameters())
+
+
+def test_metres(model, views):
+    rig = depthlight.StereoRig(fx=100, fy=100, cx=45, cy=30, baseline=0.1, width=90, height=60)
+    result = depthlight.refine(*views, model=model, recipe=quick(steps=2))
+    depth = result.to_depth(rig)
+    at = depth.valid
+    assert at.any() and np.allclose(depth.depth[at], 10 / result.disparity[at], rtol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------ the teacher
+
+
+def test_confident_passes_outvote_doubtful_ones():
+    disparity = np.float32([[[5, 5]], [[9, 9]], [[9.5, 2]]])
+    confidence = np.float32([[[0.9, 0.1]], [[0.2, 0.9]], [[0.2, 0.1]]])
+    middle, spread = confident_median(disparity, confidence)
+    assert middle.tolist() == [[5, 9]]
+    assert spread[0, 0] == pytest.approx((4 + 4.5) * 0.04 / 0.89, rel=1e-5)
+
+
+@given(st.lists(st.floats(0, 200, width=32), min_size=1, max_size=5), st.floats(0, 1))
+def test_equal_confidence_is_the_median(values, confidence):
+    maps = np.float32(values)[:, None, None]
+    middle, spread = confident_median(maps, np.full_like(maps, confidence))
+    assert middle[0, 0] == sorted(np.float32(values))[(len(values) - 1) // 2]
+    assert spread[0, 0] == pytest.approx(np.abs(maps - middle).mean(), abs=1e-3)
+
+
+def test_enlarged_and_flipped_passes_come_back_at_input_size(model, views):
+    config = quick(passes=("flipped", "enlarged", "enlarged-flipped"), steps=1)
+    teacher = depthlight.refine(*views, model=model, recipe=config).teacher
+    assert teacher.passes == 4 and teacher.disparity.shape == (60, 90)
+    assert ((teacher.agreement > 0) & (teacher.agreement <= 1)).all()
+    assert set(np.unique(teacher.visible)) <= {0.0, 1.0}
+
+
+def test_large_pairs_are_enlarged_less():
+    config = StereoRefineConfig(enlarge=1.5, largest=1_000_000)
+    assert enlargement(400, 400, config) == 1.5
+    assert 1.1 < enlargement(700, 1000, config) < 1.2
+    assert enlargement(1000, 1000, config) == 1
+
+
+# ------------------------------------------------------------------------------------------------ interruptions
+
+
+def test_interrupted_and_resumed(model, views, tmp_path):
+    whole = stereo_api.refine_stereo(*views, model=model, recipe=quick())
+    steps = []
+    with pytest.raises(StopRequestedError):
+        stereo_api.refine_stereo(
+            *views,
+            model=model,
+            recipe=quick(),
+            keep=tmp_path,
+            on_step=steps.append,
+            should_stop=lambda: len(steps) == 3,
+        )
+    resumed = stereo_api.refine_stereo(
+        *views, model=model, recipe=quick(), keep=tmp_path, resume=True, on_step=steps.append
+    )
+    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6], "nothing is done twice"
+    assert np.array_equal(resumed.disparity, whole.disparity) and resumed.history == whole.history
+    with pytest.raises(CheckpointError, match="another refinement"):
+        stereo_api.refine_stereo(*views, model=model, recipe=quick(smoothness=2.0), keep=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("fault", ["loss", "gradient"])
+def test_a_fault_is_told_and_the_last_good_map_kept(fault, model, views, monkeypatch):
+    calls, real = [], stereo.photometric
+
+    def faulty(left, right, disparity, visible):
+        calls.append(1)
+        loss = real(left, right, disparity, visible)
+        if len(calls) < 4:
+            return loss
+        if fault == "gradient":
+            disparity.register_hook(lambda grad: grad * float("inf"))
+            return loss
+        return loss * float("nan")
+
+    monkeypatch.setattr(stereo, "photometric", faulty)
+    result = depthlight.refine(*views, model=model, recipe=quick())
+    named = "the loss term 'photometric'" if fault == "loss" else "the gradient of the logits"
+    assert result.stopped == f"{named} is not finite at step 4" and len(result.history) == 3
+    assert np.isfinite(result.disparity).all() and not np.array_equal(result.disparity, result.before.disparity)
+
+
+# ------------------------------------------------------------------------------------------------ requests
+
+
+def test_wrong_requests(model, views):
+    left, right = views
+    with pytest.raises(InputError, match="prior is for one photo"):
+        depthlight.refine(left, right, model=model, prior="none")
+    with pytest.raises(InputError, match="max_disp is for a pair"):
+        depthlight.refine(left, max_disp=64)
+    with pytest.raises(InputError, match=r"sgbm.* cannot be adapted"):
+        depthlight.refine(left, right, model=depthlight.load("sgbm"))
+    with pytest.raises(InputError, match="rectified pair of one size"):
+        depthlight.refine(left, right[:-1], model=model)
+    with pytest.raises(UnknownNameError, match=r"'fsat'.*fast"):
+        depthlight.refine(left, right, model=model, recipe="fsat")
+    with pytest.raises(InputError, match="several passes"):
+        depthlight.refine(left, right, model=model, recipe=quick(), max_disp=96)
+
+
+def test_a_network_whose_late_layers_are_not_known(views):
+    foreign = StereoModel("las1.x", TorchBackend(LAS1(), device="cpu"), weights_sha256=None)
+    with pytest.raises(InputError, match=r"late layers of las1.*light"):
+        depthlight.refine(*views, model=foreign, recipe=quick(passes=()))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": 0},
+        {"smoothness": -1.0},
+        {"photometric": float("nan")},
+        {"optimise": ()},
+        {"optimise": ("logits", "logits")},
+        {"enlarge": 1.0},
+    ],
+)
+def test_settings_are_checked(values):
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        StereoRefineConfig(**values)
+
+
+def test_recipes_hold_what_they_say():
+    for name in stereo_recipes():
+        config = load_stereo_recipe(name)
+        assert from_dict(StereoRefineConfig, to_dict(config)) == config
+    assert load_stereo_recipe("fast") == StereoRefineConfig(), "the defaults are the recipe's"
+    assert load_stereo_recipe("fast", {"steps": 3, "smoothness": None}).steps == 3
+
+
+# ------------------------------------------------------------------------------------------------ the verb
+
+
+@pytest.fixture
+def call(capsys):
+    def run(*args):
+        status = cli.run([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+RECIPE = 'steps = 3\npasses = ["flipped"]\n'
+CALIB = (
+    "cam0=[100 0 45; 0 100 30; 0 0 1]\ncam1=[100 0 45; 0 100 30; 0 0 1]\ndoffs=0\nbaseline=100\nwidth=90\nheight=60\n"
+)
+
+
+@pytest.fixture
+def workshop(tmp_path, monkeypatch, views, model):
+    monkeypatch.setattr(stereo_api, "load", lambda name, **options: model)
+    monkeypatch.chdir(tmp_path)
+    for side, view in zip(("left", "right"), views, strict=True):
+        Image.fromarray(view).save(f"{side}.png")
+        (tmp_path / side).mkdir()
+        for name in ("one", "two"):
+            Image.fromarray(view).save(f"{side}/{name}.png")
+    (tmp_path / "r.toml").write_text(RECIPE)
+    (tmp_path / "calib.txt").write_text(CALIB)
+    return tmp_path
+
+
+def test_a_pair(workshop, call):
+    command = ("refine", "left.png", "right.png", "-o", "out", "--recipe", "r.toml", "--calib", "calib.txt")
+    status, out, err = call(*command)
+    assert status == 0 and "light.tiny" in out and "3 steps" in out and not err
+    folder = workshop / "out"
+    facts = json.loads((folder / "result.json").read_text())
+    there = {path.name for path in folder.iterdir()}
+    assert {name for name in there if not name.endswith(".json")} == set(facts["files"]), "everything is listed"
+    assert there <= set(stereo_files.OWNED), "and nothing else is there"
+    assert {"before.npy", "after.npy", "disparity.png", "difference.png", "losses.png", "depth.npy"} <= set(
+        facts["files"]
+    )
+    before, after = (np.load(folder / f"{name}.npy") for name in ("before", "after"))
+    assert before.shape == after.shape == (60, 90) and not np.array_equal(before, after)
+    assert (facts["model"], facts["unit"], facts["steps_done"], facts["recipe"]) == ("light.tiny", "px", 3, "r.toml")
+    assert facts["metres"]["unit"] == "m" and facts["request"]["config"]["steps"] == 3
+    stamp = (folder / "after.npy").stat().st_mtime_ns
+    assert call(*command, "--resume")[0] == 0
+    assert (folder / "after.npy").stat().st_mtime_ns == stamp, "what is there is kept"
+
+
+def test_folders_of_pairs(workshop, call):
+    command = ("refine", "left", "right", "-o", "out", "--recipe", "r.toml")
+    Image.fromarray(np.zeros((60, 50, 3), np.uint8)).save("right/two.png")
+    status, out, err = call(*command)
+    assert status == 1 and "1 done, 0 already there, 1 failed" in out and "two" in err
+    Image.open("right/one.png").save("right/two.png")
+    status, out, _ = call(*command)
+    assert status == 0 and "1 done, 1 already there, 0 failed" in out
+
+
+def test_a_fault_ends_with_status_1(workshop, call, monkeypatch):
+    monkeypatch.setattr(stereo, "photometric", lambda left, right, disparity, visible: disparity.sum() * float("nan"))
+    status, _, err = call("refine", "left.png", "right.png", "-o", "out", "--recipe", "r.toml")
+    assert status == 1 and "not finite at step 1" in err and "Traceback" not in err
+    facts = json.loads((workshop / "out" / "result.json").read_text())
+    assert facts["stopped"] and facts["request"] == {}
+    before, after = (np.load(workshop / "out" / f"{name}.npy") for name in ("before", "after"))
+    assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["left.png", "right.png", "--prior", "none"], "--prior is for one photo"),
+        (["left.png", "right.png", "--seed", "1"], "--seed is for one photo"),
+        (["left.png", "--max-disp", "64"], "--max-disp is for a pair"),
+        (["left.png", "--calib", "calib.txt"], "--calib is for a pair"),
+        (["left.png", "right"], "a folder and a file"),
+        (["left.png", "nowhere.png"], "nowhere.png does not exist"),
+        (["left.png", "right.png", "--recipe", "paper"], "stereo recipe 'paper'"),
+        (["left.png", "right.png", "--calib", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_wrong_requests_are_one_line_and_status_2(arguments, said, workshop, call):
+    status, out, err = call("refine", *arguments, "-o", "out")
+    assert status == 2 and said in err and not out and len(err.splitlines()) == 1
+    assert not (workshop / "out" / "result.json").exists()
