@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .infer.mono import load_mono as load_mono
     from .infer.mono_prediction import MonoPrediction as MonoPrediction
     from .infer.prediction import StereoPrediction as StereoPrediction
+    from .refine.anchor import anchor as anchor
     from .refine.api import refine as refine
 
 _HOMES = {
@@ -37,6 +38,7 @@ _HOMES = {
     "StereoCameras": "geometry.cameras",
     "StereoPrediction": "infer.prediction",
     "StereoRig": "geometry.rig",
+    "anchor": "refine.anchor",
     "diagnose": "infer.doctor.diagnose",
     "list_models": "core.registry",
     "load": "infer.load",

@@ -285,7 +285,7 @@ def test_bad_pairs_end_in_one_line_and_nothing_written(call, tmp_path, pair, mak
         (["--model", "sgbm", "--device", "cuda"], "--device"),
         (["--max-disp", "640000", "--backend", "torch"], "2048"),
         (["--device", "meta"], "meta"),
-        (["--precision", "int8"], "not there yet"),
+        (["--precision", "int8"], "depthlight export NAME --to onnx --int8"),
         (["--model", "las2s.pth"], "las2s.pth does not exist"),
     ],
 )

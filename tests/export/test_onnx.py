@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -13,11 +15,22 @@ from depthlight.backends import OnnxBackend, TorchBackend
 from depthlight.core import registry
 from depthlight.core.errors import CheckFailedError, CheckpointError
 from depthlight.core.tolerances import tolerance
-from depthlight.export.onnx import export_onnx
+from depthlight.export.onnx import OPSET, export_onnx
 from depthlight.export.parity import SIZES, ParityRow, measure_parity, require_parity
 from depthlight.nets.stereo.light import Light, LightConfig
 
 TINY = LightConfig(pyramid=(8, 8, 12, 16, 16), match=8, groups=2, volume=(4, 4, 8, 8), upsample=8, max_disp=64)
+ROW = ParityRow(
+    backend="onnxruntime",
+    precision="fp32",
+    height=32,
+    width=64,
+    disparity_max=5e-4,
+    disparity_p999=1e-4,
+    disparity_p99=0.0,
+    disparity_mean=0.0,
+    confidence_max=0.0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +58,12 @@ def test_the_file_tells_nothing_of_the_machine(exported):
     assert str(Path(dl.__file__).parent).encode() not in data
 
 
+def test_only_standard_operators_at_the_stated_opset(exported):
+    model = onnx.load(str(exported[1]))
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+    assert {item.version for item in model.opset_import if item.domain in ("", "ai.onnx")} == {OPSET}
+
+
 @pytest.mark.parametrize("name", [n for n in registry.bundled() if "onnx" in registry.bundled()[n].files])
 def test_bundled_graphs_equal_their_safetensors(name, motorcycle):
     net = dl.load(name, backend="torch", threads=1).backend._net
@@ -53,14 +72,26 @@ def test_bundled_graphs_equal_their_safetensors(name, motorcycle):
     require_parity(rows, what=name)
 
 
-def test_a_graph_that_drifts_is_refused():
-    good = ParityRow(32, 32, 5e-4, 1e-4, 0.0)
-    require_parity([good], what="graph")
-    for bad in (ParityRow(32, 32, 2e-3, 1e-4, 0.0), ParityRow(32, 32, 5e-4, 3e-4, 0.0)):
-        with pytest.raises(CheckFailedError, match="graph differs"):
-            require_parity([good, bad], what="graph")
-    with pytest.raises(CheckFailedError):
-        require_parity([ParityRow(32, 32, float("nan"), 0.0, 0.0)], what="graph")
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"disparity_max": 2e-3},
+        {"disparity_p999": 3e-4},
+        {"disparity_max": float("nan")},
+        {"backend": "openvino", "disparity_max": 6e-3},
+        {"backend": "openvino", "precision": "bf16", "disparity_mean": 0.07},
+        {"backend": "openvino", "precision": "bf16", "disparity_p99": 0.5},
+    ],
+)
+def test_a_graph_that_drifts_is_refused(bad):
+    require_parity([ROW], what="graph")
+    with pytest.raises(CheckFailedError, match="graph differs"):
+        require_parity([ROW, replace(ROW, **bad)], what="graph")
+
+
+def test_each_runtime_has_its_own_limits():
+    require_parity([replace(ROW, backend="openvino", disparity_max=4e-3)], what="graph")
+    require_parity([replace(ROW, backend="openvino", precision="bf16", disparity_max=30.0)], what="graph")
 
 
 def test_parity_sees_a_changed_network(exported, make_pair):

@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 
 import depthlight as dl
-from depthlight.backends import MAX_RANGE, OnnxBackend
+from depthlight.backends import MAX_RANGE, OnnxBackend, OpenVinoBackend, warm_up
+from depthlight.backends.openvino import CACHE_VARIABLE, has_bf16
+from depthlight.core import registry
 from depthlight.core.errors import DepthlightError, InputError, LimitError
+from depthlight.core.tolerances import tolerance
+
+pytest.importorskip("openvino")
+GRAPH = registry.bundled()[registry.DEFAULT_MODEL].path("onnx")
 
 IMAGE = np.zeros((1, 3, 32, 32), np.float32)
 
 
-@pytest.fixture(scope="module", params=["onnxruntime", "torch"])
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino", "torch"])
 def backend(request):
     return dl.load(backend=request.param, threads=1).backend
 
@@ -48,7 +54,7 @@ def test_memory_needed_grows_with_the_picture_and_the_range(backend):
         RuntimeError("std::bad_alloc"),
     ],
 )
-@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "torch"])
 def test_failed_allocations_are_one_line(monkeypatch, name, error):
     backend = dl.load(backend=name, threads=1).backend
 
@@ -60,7 +66,7 @@ def test_failed_allocations_are_one_line(monkeypatch, name, error):
 
         __call__ = run
 
-    monkeypatch.setattr(backend, "_session" if name == "onnxruntime" else "_net", Fails())
+    monkeypatch.setattr(backend, "_net" if name == "torch" else "_session", Fails())
     with pytest.raises(LimitError, match=r"memory ran out for 1 × 32×32 px at a range of 192 px.*smaller images"):
         backend.run(IMAGE, IMAGE, 192)
 
@@ -76,3 +82,50 @@ def test_onnxruntime_is_part_of_the_core(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(DepthlightError, match=r"onnxruntime is not installed.*pip install depthlight\.$"):
         OnnxBackend(tmp_path / "x.onnx", max_disp=192)
+
+
+def test_openvino_answers_as_onnxruntime_does(make_pair):
+    left, right = (np.ascontiguousarray(v.transpose(2, 0, 1)[None].astype(np.float32)) for v in make_pair(9, 64, 160))
+    wanted, found = (dl.load(backend=b, threads=1).backend.run(left, right, 192) for b in ("onnxruntime", "openvino"))
+    for a, b in zip(wanted, found, strict=True):
+        np.testing.assert_allclose(a, b, atol=tolerance("openvino.max"))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_openvino_uses_the_threads_it_is_given(threads):
+    session = dl.load(backend="openvino", threads=threads).backend._session
+    assert session.get_property("INFERENCE_NUM_THREADS") == threads
+
+
+def test_openvino_runs_in_the_precision_asked_for(monkeypatch):
+    assert "float32" in str(dl.load(backend="openvino").backend._session.get_property("INFERENCE_PRECISION_HINT"))
+    if has_bf16():
+        backend = dl.load(backend="openvino", precision="bf16").backend
+        assert backend.precision == "bf16"
+        assert "bfloat16" in str(backend._session.get_property("INFERENCE_PRECISION_HINT"))
+    monkeypatch.setattr("depthlight.backends.openvino.has_bf16", lambda core: False)
+    with pytest.raises(InputError, match=r"no bf16.*--precision fp32"):
+        dl.load(backend="openvino", precision="bf16")
+
+
+def test_openvino_writes_a_cache_only_where_it_is_told_to(tmp_path, monkeypatch):
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    OpenVinoBackend(GRAPH, max_disp=192, threads=1)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    first, second = (OpenVinoBackend(GRAPH, max_disp=192, threads=1) for _ in range(2))
+    assert any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
+    for a, b in zip(first.run(IMAGE, IMAGE, 192), second.run(IMAGE, IMAGE, 192), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_warming_up_runs_the_size_asked_for():
+    seen = []
+
+    class Backend:
+        def run(self, left, right, max_disp):
+            seen.append((left.shape, right.shape, max_disp))
+
+    warm_up(Backend(), 64, 96, 192, pairs=2)
+    assert seen == [((2, 3, 64, 96), (2, 3, 64, 96), 192)]

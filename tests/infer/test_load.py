@@ -98,6 +98,10 @@ def test_missing_files_are_told_by_name(tmp_path):
     [
         ({"device": "cuda", "backend": "onnxruntime"}, "onnxruntime runs on the CPU, not on 'cuda'"),
         ({"precision": "bf16", "backend": "onnxruntime"}, "fp32, not bf16"),
+        ({"device": "cuda", "backend": "openvino"}, "openvino runs on the CPU, not on 'cuda'"),
+        ({"name": "las2-s", "backend": "openvino"}, "depthlight export NAME --to openvino"),
+        ({"name": "x.onnx", "weights": "w.pth"}, "both a graph and weights"),
+        ({"name": "x.onnx"}, "model file x.onnx does not exist"),
         ({"name": "las2-s", "backend": "onnxruntime"}, "las2-s.official runs on torch, not on onnxruntime"),
         ({"name": "light", "weights": "w.pth", "backend": "onnxruntime"}, "w.pth runs on torch"),
         ({"name": "w.safetensors", "backend": "onnxruntime"}, "w.safetensors runs on torch"),
@@ -107,7 +111,7 @@ def test_missing_files_are_told_by_name(tmp_path):
         ({"name": "sgbm", "backend": "onnxruntime"}, "takes no --backend onnxruntime"),
         ({"name": "sgbm", "device": "cuda"}, "takes no --device cuda"),
         ({"name": "sgbm-oracle", "precision": "bf16"}, "takes no --precision bf16"),
-        ({"precision": "int8"}, "int8 is not there yet; expected fp32 or bf16"),
+        ({"precision": "int8"}, "no option makes a model int8; expected fp32 or bf16"),
         ({"device": "meta"}, "device 'meta' cannot be used; expected auto, cpu, cuda"),
         ({"device": "cuda:x"}, "device 'cuda:x' cannot be used"),
     ],
@@ -125,9 +129,37 @@ def test_unknown_choices_offer_the_known():
         dl.load(precision="fp23")
 
 
+def test_graphs_run_where_they_can(tmp_path, monkeypatch):
+    for name in ("a.onnx", "a.xml"):
+        (tmp_path / name).write_bytes(b"no graph")
+    for options, says in (
+        ({"name": tmp_path / "a.onnx"}, "a.onnx cannot be read by onnxruntime"),
+        ({"name": tmp_path / "a.xml"}, "a.xml cannot be read by openvino"),
+    ):
+        with pytest.raises(CheckpointError, match=says) as caught:
+            dl.load(**options)
+        assert "\n" not in str(caught.value)
+    facts = {f"depthlight.{k}": v for k, v in {"name": "x", "family": "light", "max_disp": "64"}.items()}
+    said = {**facts, "depthlight.precision": "fp32"}
+    monkeypatch.setattr("depthlight.infer.load.onnx_strings", lambda path: said)
+    monkeypatch.setattr("depthlight.infer.load.openvino_strings", lambda path: said)
+    for options, says in (
+        ({"name": tmp_path / "a.onnx", "backend": "torch"}, "is a graph and does not run on torch"),
+        ({"name": tmp_path / "a.onnx", "device": "cuda"}, "does not run on cuda"),
+        ({"name": tmp_path / "a.xml", "backend": "onnxruntime"}, "onnxruntime cannot read it"),
+    ):
+        with pytest.raises(InputError, match=says):
+            dl.load(**options)
+
+
 @pytest.mark.parametrize(
     ("options", "backend"),
-    [({}, "onnxruntime"), ({"device": "cpu"}, "onnxruntime"), ({"precision": "bf16"}, "torch")],
+    [
+        ({}, "onnxruntime"),
+        ({"device": "cpu"}, "onnxruntime"),
+        ({"precision": "bf16"}, "torch"),
+        ({"backend": "openvino"}, "openvino"),
+    ],
 )
 def test_auto_is_onnxruntime_where_it_can_do_what_is_asked(options, backend):
     assert dl.load(**options, threads=1).identity.backend == backend

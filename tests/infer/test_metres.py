@@ -126,6 +126,10 @@ def test_folders_without_depth_or_damaged_are_one_line(tmp_path, prediction):
     np.save(tmp_path / "depth_sigma.npy", np.zeros((3, 3), np.float32))
     with pytest.raises(DepthlightError, match="shape"):
         read_metres(tmp_path)
+    for wrong in (np.nan, -1):
+        np.save(tmp_path / "depth_sigma.npy", np.full(prediction.disparity.shape, wrong, np.float32))
+        with pytest.raises(DepthlightError, match="below 0 or not finite"):
+            read_metres(tmp_path)
 
 
 def test_sigma_falls_with_confidence_and_only_where_it_was_measured():

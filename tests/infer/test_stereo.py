@@ -116,10 +116,10 @@ def test_nan_is_refused_with_its_position(model):  # I5
         model.predict(np.zeros((6, 8, 3), np.float32), right)
 
 
-def test_the_graph_has_one_range(model):
+def test_a_graph_of_one_range_searches_others_in_windows(model):
     image = np.zeros((8, 8, 3), np.uint8)
-    with pytest.raises(InputError, match=r"192 px, not 256.*--backend torch"):
-        model.predict(image, image, max_disp=256)
+    assert model.predict(image, image, max_disp=64).max_disp == 192  # rounded outwards, and said
+    assert model.predict(image, image, max_disp=256).max_disp == 320
 
 
 def test_what_is_too_near_for_the_range_is_said(make_pair):

@@ -16,8 +16,12 @@ TOLERANCES = MappingProxyType(
         "ops.reference.float64": 1e-10,
         "light.prototype.onnx": 1e-3,  # our network against the lab's exported graph
         # backends
-        "ort.max": 1e-3,  # X11: onnxruntime fp32 against torch fp32, max
+        "ort.max": 1e-3,  # X11: onnxruntime fp32 against torch in float64, max
         "ort.p999": 2e-4,
+        "openvino.max": 5e-3,  # X11: OpenVINO fp32 against torch in float64
+        "bf16.mean": 0.06,  # X11: any backend in bf16 against torch in float64
+        "bf16.p99": 0.4,
+        "int8.epe.rise": 0.05,  # X11: relative to the same graph in fp32
         # invariances of the bundled network: the targets
         "repeat.max": 0.0,  # X1
         "threads.max": 1e-3,
@@ -36,6 +40,11 @@ TOLERANCES = MappingProxyType(
         "x5.lr.share": 0.87,
         "x6.shift.mean": 0.63,
         "x8.scale.rise": 0.6,
+        # tiles against the whole
+        "tiles.p99": 0.1,  # X4
+        "tiles.seam": 0.25,  # step across a border between tiles that the whole does not have
+        "range.ratio": 1.3,  # EPE outside of the usual range over that of the same scene within it
+        "memory.relative": 0.25,  # M1: predicted against measured peak
         # procedural data
         "synth.disparity": 1e-4,  # rendered truth against the analytic surface
         # metres

@@ -15,16 +15,22 @@ LIMIT_MARGIN = 8  # px: two of a network's quarter-size bins; a disparity this c
 LEFT_RIGHT_TOLERANCE = 1.0  # px
 
 
-def at_range_limit(disparity_HW: FloatMap, max_disp: int, margin: int = LIMIT_MARGIN) -> BoolMap:
-    """Pixels within ``margin`` px (two steps of the search) of the range limit: their true disparity may lie beyond."""
+def at_range_limit(disparity_HW: FloatMap, max_disp: int, margin: int = LIMIT_MARGIN, *, min_disp: int = 0) -> BoolMap:
+    """Pixels within ``margin`` px (two steps of the search) of the range limit: their true disparity may lie beyond.
+
+    A range that begins at 0 has no lower limit: 0 is infinitely far. Any other smallest disparity is one as well.
+    """
     limit: BoolMap = disparity_HW >= max_disp - margin
+    if min_disp:
+        limit |= disparity_HW <= min_disp + margin
     return limit
 
 
 def inside_right_view(disparity_HW: FloatMap) -> BoolMap:
-    """Pixels whose match ``x - d`` is not left of the right image's first column (half a pixel allowed)."""
-    columns = np.arange(disparity_HW.shape[1], dtype=np.float32)
-    inside: BoolMap = columns[None, :] - disparity_HW >= -0.5
+    """Pixels whose match ``x - d`` lies between the right image's first and last column (half a pixel allowed)."""
+    width = disparity_HW.shape[1]
+    match_HW = np.arange(width, dtype=np.float32)[None, :] - disparity_HW
+    inside: BoolMap = (match_HW >= -0.5) & (match_HW <= width - 0.5)
     return inside
 
 

@@ -105,7 +105,7 @@ def _write_maps(folder: Path, prediction: StereoPrediction, formats: Sequence[st
         maps["disparity_right.png"] = prediction.disparity_right
     for name, disparity in maps.items():
         valid_HW = prediction.region if disparity is prediction.disparity else None
-        write_disparity(folder / name, disparity, valid_HW=valid_HW, meta=meta)
+        write_disparity(folder / name, disparity, valid_HW=valid_HW, meta=meta, signed=prediction.min_disp < 0)
     pictures = {
         "valid.png": np.where(prediction.valid, np.uint8(255), np.uint8(0)),
         "confidence.png": np.round(prediction.confidence * 255).astype(np.uint8),

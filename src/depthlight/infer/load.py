@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..backends import BACKENDS, PRECISIONS, RESERVED_PRECISIONS, OnnxBackend, TorchBackend
+from ..backends import (
+    BACKENDS,
+    GRAPH_SUFFIXES,
+    PRECISIONS,
+    RESERVED_PRECISIONS,
+    OnnxBackend,
+    OpenVinoBackend,
+    StereoBackend,
+    TorchBackend,
+)
+from ..backends.graph import graph_facts
+from ..backends.onnxruntime import onnx_strings
+from ..backends.openvino import openvino_strings
 from ..core import registry
 from ..core.errors import CheckpointError, InputError, UnknownNameError
 from ..core.extras import have, require
@@ -17,6 +29,7 @@ from .stereo import StereoModel
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 ON_CPU = ("auto", "cpu")
+ON_CPU_ONLY = ("onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -32,27 +45,55 @@ class _Runtime:
         if self.backend not in ("auto", *BACKENDS):
             raise UnknownNameError("backend", self.backend, ("auto", *BACKENDS))
         if self.precision in RESERVED_PRECISIONS:
-            raise InputError(f"precision {self.precision} is not there yet", expected=" or ".join(PRECISIONS))
+            raise InputError(
+                f"no option makes a model {self.precision}",
+                expected=" or ".join(PRECISIONS),
+                hint="Make a file with depthlight export NAME --to onnx --int8, and give it as the model",
+            )
         if self.precision not in PRECISIONS:
             raise UnknownNameError("precision", self.precision, PRECISIONS)
-        if self.backend != "onnxruntime":
-            return
-        if self.precision != "fp32":
-            raise InputError(f"onnxruntime runs in fp32, not {self.precision}", hint="Use --backend torch")
-        if self.device not in ON_CPU:
-            raise InputError(f"onnxruntime runs on the CPU, not on {self.device!r}", hint="Use --backend torch")
+        if self.backend == "onnxruntime" and self.precision != "fp32":
+            raise InputError(
+                f"onnxruntime runs in fp32, not {self.precision}", hint="Use --backend openvino or --backend torch"
+            )
+        if self.backend in ON_CPU_ONLY and self.device not in ON_CPU:
+            raise InputError(f"{self.backend} runs on the CPU, not on {self.device!r}", hint="Use --backend torch")
 
     def takes_graph(self) -> bool:
         """Whether a bundled ONNX graph is what was asked for."""
         wanted = self.backend == "auto" and self.precision == "fp32" and self.device in ON_CPU
-        return wanted or self.backend == "onnxruntime"
+        return wanted or self.backend in ON_CPU_ONLY
+
+    def on_graph(self, path: Path, *, max_disp: int, precision: str) -> StereoBackend:
+        """The graph in the runtime asked for; ``precision`` is what the file was exported in.
+
+        Raises:
+            InputError: no runtime here can do what was asked for.
+        """
+        if self.backend == "torch" or self.device not in ON_CPU:
+            what = "torch" if self.backend == "torch" else self.device
+            raise InputError(
+                f"{path.name} is a graph and does not run on {what}", hint="Leave out --backend and --device"
+            )
+        if precision != "fp32" and self.precision != "fp32":
+            raise InputError(f"{path.name} is an {precision} graph", hint="Leave out --precision")
+        vino = self.backend == "openvino" or (self.backend == "auto" and self.precision != "fp32")
+        if path.suffix.lower() == ".xml":
+            if self.backend == "onnxruntime":
+                raise InputError(f"{path.name} is OpenVINO's and onnxruntime cannot read it", hint="Use an .onnx file")
+            vino = True
+        if not vino:
+            return OnnxBackend(path, max_disp=max_disp, threads=self.threads, precision=precision)
+        chosen = self.precision if precision == "fp32" else precision
+        return OpenVinoBackend(path, max_disp=max_disp, threads=self.threads, precision=chosen)
 
     def need_torch(self, what: str) -> None:
         """Refuse unless torch may be used for ``what``, and is there."""
-        if self.backend == "onnxruntime":
+        if self.backend in ON_CPU_ONLY:
+            target = "onnx" if self.backend == "onnxruntime" else "openvino"
             raise InputError(
-                f"{what} runs on torch, not on onnxruntime",
-                hint="Leave out --backend; onnxruntime runs the bundled models",
+                f"{what} runs on torch, not on {self.backend}",
+                hint=f"Leave out --backend, or make a graph of it first: depthlight export NAME --to {target}",
             )
         if not have("torch"):
             require("torch", extra="torch", purpose=f"{what} runs on it")
@@ -81,18 +122,20 @@ def load(
 
     Args:
         name: ``family.tag`` (see :func:`depthlight.list_models`), a bare family, ``None`` for the bundled default, or
-            a ``.safetensors`` file that depthlight's training wrote.
+            a ``.safetensors`` file that depthlight's training wrote, or an ``.onnx`` or ``.xml`` file that
+            ``depthlight export`` wrote.
         weights: a checkpoint for the family ``name`` (``.pth`` in the authors' layout, or safetensors). What
             depthlight's training noted in it (name, network, range) is used.
-        backend: ``auto``, ``onnxruntime`` or ``torch``. ``auto`` is onnxruntime where a bundled graph exists.
+        backend: ``auto``, ``onnxruntime``, ``openvino`` or ``torch``. ``auto`` is onnxruntime where a bundled graph
+            exists.
         device: ``auto``, ``cpu`` or ``cuda`` (``cuda:1`` …), which needs torch.
-        precision: ``fp32`` or ``bf16`` (torch); never lowered by itself.
+        precision: ``fp32`` or ``bf16`` (openvino, torch); never lowered by itself.
         threads: CPU threads of the runtime; its own choice by default. ``sgbm`` has its own.
 
     Raises:
         UnknownNameError: no such model, backend or precision.
         InputError: the options contradict each other or the model, or the model is not for pairs.
-        MissingExtraError: the model needs torch and it is not installed.
+        MissingExtraError: the model or the backend needs torch or openvino and it is not installed.
         CheckpointError: the weights are damaged, foreign or cannot be had.
     """
     runtime = _Runtime(backend, device, precision, threads)
@@ -100,6 +143,10 @@ def load(
         if weights is not None:
             raise InputError("both a model file and weights were given", hint="Give one of them")
         return _from_own_file(Path(name), runtime)
+    if name is not None and Path(name).suffix.lower() in GRAPH_SUFFIXES:
+        if weights is not None:
+            raise InputError("both a graph and weights were given", hint="Give one of them")
+        return _from_graph(Path(name), runtime)
     full = registry.need_task(registry.resolve(None if name is None else str(name)), "stereo")
     if full in registry.CLASSICAL:
         return _classical(full, weights, runtime)
@@ -109,7 +156,7 @@ def load(
     if card is None:
         return _from_hub(full, runtime)
     if "onnx" in card.files and runtime.takes_graph():
-        graph = OnnxBackend(registry.verified_path(card, "onnx"), max_disp=card.max_disp, threads=threads)
+        graph = runtime.on_graph(registry.verified_path(card, "onnx"), max_disp=card.max_disp, precision="fp32")
         return StereoModel(full, graph, weights_sha256=card.files["safetensors"].sha256, max_disp=card.max_disp)
     runtime.need_torch(full)
     path = registry.verified_path(card, "safetensors")
@@ -139,6 +186,16 @@ def _from_own_file(path: Path, runtime: _Runtime) -> StereoMatcher:
             hint=f"Give --model FAMILY --weights {path.name}; FAMILY is one of {', '.join(registry.NETWORK_FAMILIES)}",
         )
     return _from_weights(facts.family, path, runtime)
+
+
+def _from_graph(path: Path, runtime: _Runtime) -> StereoMatcher:
+    """A file that :mod:`depthlight.export` wrote."""
+    if not path.is_file():
+        raise CheckpointError(f"model file {path} does not exist", hint="Check the path")
+    read = openvino_strings if path.suffix.lower() == ".xml" else onnx_strings
+    facts = graph_facts(path, read(path))
+    engine = runtime.on_graph(path, max_disp=facts.max_disp, precision=facts.precision)
+    return StereoModel(facts.name, engine, weights_sha256=facts.weights_sha256, max_disp=facts.max_disp)
 
 
 def _from_weights(family: str, path: Path, runtime: _Runtime) -> StereoMatcher:

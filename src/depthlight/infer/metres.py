@@ -151,6 +151,8 @@ def read_metres(folder: Path) -> DepthMap:
     sigma = read_npy(folder / SIGMA) if (folder / SIGMA).is_file() else None
     if sigma is not None and sigma.shape != (height, width):
         raise FileFormatError(f"{folder / SIGMA} has shape {sigma.shape}", expected=f"({height}, {width})")
+    if sigma is not None and not (np.isfinite(sigma) & (sigma >= 0)).all():
+        raise FileFormatError(f"{folder / SIGMA} has an uncertainty below 0 or not finite", expected="m >= 0")
     return DepthMap(stored.depth_HW, stored.valid_HW, rig.resized(width, height), sigma)
 
 

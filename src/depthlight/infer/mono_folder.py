@@ -44,6 +44,7 @@ def save_mono(
     *,
     formats: Sequence[str] = ("png",),
     request: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write everything about one prediction; returns what ``result.json`` holds.
 
@@ -52,6 +53,7 @@ def save_mono(
         image_HW3: the image, RGB uint8, for the picture and the cloud's colours.
         formats: of the map: ``png`` (always written), ``npy`` (float32).
         request: what was asked for (see :func:`depthlight.infer.folder.is_complete`).
+        facts: further entries of ``result.json``.
 
     Raises:
         InputError: unknown format, or the image has another size; nothing is touched then.
@@ -75,7 +77,7 @@ def save_mono(
     if prediction.is_metric and prediction.focal is not None:
         prediction.to_depth().without_tails().to_point_cloud(image_HW3).save(folder / "cloud.ply")
         files.append("cloud.ply")
-    result = prediction.summary() | {"files": files, "request": dict(request or {})}
+    result = prediction.summary() | dict(facts or {}) | {"files": files, "request": dict(request or {})}
     atomic_write_bytes(folder / RESULT, json.dumps(result, indent=2).encode())
     return result
 

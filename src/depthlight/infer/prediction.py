@@ -40,12 +40,13 @@ class StereoPrediction:
             views were checked against each other, both agree. Evaluation counts every pixel whatever this says.
         saturated: share of pixels (0..1) at the range limit: above a few per cent, use a larger ``max_disp``.
         density: share of pixels (0..1) that had an estimate of their own before holes were filled; 1 for networks.
-        max_disp: the range searched, px.
+        max_disp: where the range searched ends, px.
+        min_disp: where it begins, px; negative where the optical axes cross in front of the scene.
         seconds: wall time of the computation, without reading files.
         disparity_right: (H, W) float32, right view's disparity (x_left = x_right + d), if it was asked for.
         estimated: (H, W) bool, the pixels behind ``density``; None where all are estimated (networks).
         region: (H, W) bool, the pixels that were asked for (:mod:`depthlight.infer.region`); None is all. Elsewhere
-            disparity and confidence are 0 and ``valid`` is false; ``saturated`` and ``density`` are of what was computed.
+            disparity and confidence are 0, ``valid`` is false; ``saturated`` and ``density`` are of what was computed.
     """
 
     disparity: NDArray[np.float32]
@@ -59,6 +60,7 @@ class StereoPrediction:
     disparity_right: NDArray[np.float32] | None = None
     estimated: NDArray[np.bool_] | None = None
     region: NDArray[np.bool_] | None = None
+    min_disp: int = 0
 
     def to_depth(self, rig: StereoRig) -> DepthMap:
         """Metres along the optical axis: ``fx · baseline / (disparity + doffs)`` (Middlebury's convention).
@@ -70,7 +72,9 @@ class StereoPrediction:
         return disparity_to_depth(self.disparity, rig, valid_HW=self.valid, sigma_HW=sigma)
 
     def summary(self) -> dict[str, Any]:
-        """The facts of ``result.json`` about this pair."""
+        """The facts of ``result.json`` about this pair; of a region, disparity and confidence are its own."""
+        asked = ... if self.region is None else self.region
+        disparity, confidence = self.disparity[asked], self.confidence[asked]
         return {
             "model": self.model.name,
             "weights_sha256": self.model.weights_sha256,
@@ -81,10 +85,11 @@ class StereoPrediction:
             "width": self.disparity.shape[1],
             "space": "disparity",
             "unit": "px",
+            "min_disp": self.min_disp,
             "max_disp": self.max_disp,
-            "disparity_min": float(self.disparity.min()),
-            "disparity_max": float(self.disparity.max()),
-            "mean_confidence": float(self.confidence.mean()),
+            "disparity_min": float(disparity.min()),
+            "disparity_max": float(disparity.max()),
+            "mean_confidence": float(confidence.mean()),
             "valid_share": float(self.valid.mean()),
             "saturated_share": self.saturated,
             "density": self.density,
@@ -103,12 +108,18 @@ class StereoMatcher(Protocol):
         """What its predictions will say about their origin."""
         ...
 
-    def check_range(self, max_disp: int | None) -> None:
+    def check_range(self, max_disp: int | None, min_disp: int = 0) -> None:
         """Refuse a range (px; None is the matcher's own) that it cannot search, before any work (InputError)."""
         ...
 
     def predict(
-        self, left: ImageSource, right: ImageSource, *, max_disp: int | None = None, left_right: bool = False
+        self,
+        left: ImageSource,
+        right: ImageSource,
+        *,
+        max_disp: int | None = None,
+        min_disp: int = 0,
+        left_right: bool = False,
     ) -> StereoPrediction:
         """Disparity of one rectified pair; see :meth:`depthlight.infer.stereo.StereoModel.predict`."""
         ...
@@ -118,6 +129,7 @@ class StereoMatcher(Protocol):
         pairs: Iterable[tuple[ImageSource, ImageSource]],
         *,
         max_disp: int | None = None,
+        min_disp: int = 0,
         left_right: bool = False,
     ) -> list[StereoPrediction]:
         """Several pairs, of equal or different sizes."""

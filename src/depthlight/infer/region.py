@@ -4,7 +4,8 @@ Outside the region a prediction says "unknown" in the way of every format: dispa
 valid. Pixel indices and calibration stay those of the whole image, as with OpenCV's and ROS's valid windows.
 
 The network sees the same rows and columns of both views, so that disparity keeps its meaning: the rectangle, widened to
-the left by the range (the match of column x lies between x - range and x) and by some context on all sides.
+the left by the range (the match of column x lies between x - range and x), to the right where the range reaches below
+0, and by some context on all sides.
 
 Shape legend: H W image size.
 """
@@ -12,7 +13,7 @@ Shape legend: H W image size.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from .pairs import read_pair
 if TYPE_CHECKING:
     from .prediction import StereoMatcher, StereoPrediction
 
-CONTEXT = 32  # px on every side of the rectangle that the matcher sees as well
+CONTEXT = 64  # px on every side of the rectangle that the matcher sees as well: enough to be as good as the whole
 Mask = NDArray[np.bool_]
 T = TypeVar("T", np.float32, np.bool_)
 
@@ -114,6 +115,7 @@ def predict_region(
     region: Region,
     *,
     max_disp: int | None = None,
+    min_disp: int = 0,
     left_right: bool = False,
 ) -> StereoPrediction:
     """As :meth:`StereoModel.predict`, of a region of the left view only; see the head of this file.
@@ -127,17 +129,21 @@ def predict_region(
     left_HW3, right_HW3 = read_pair(left, right)
     height, width = left_HW3.shape[:2]
     box, wanted_HW = region.wanted(height, width)
-    window = _window(box, width, height, matcher.max_disp if max_disp is None else max_disp)
-    found = matcher.predict(
-        left_HW3[window.slices()], right_HW3[window.slices()], max_disp=max_disp, left_right=left_right
+    window = _window(box, width, height, matcher.max_disp if max_disp is None else max_disp, min_disp)
+    how: dict[str, Any] = {"max_disp": max_disp, "left_right": left_right} | (
+        {"min_disp": min_disp} if min_disp else {}
     )
+    found = matcher.predict(left_HW3[window.slices()], right_HW3[window.slices()], **how)
     return _placed(found, window, wanted_HW)
 
 
-def _window(box: Box, width: int, height: int, max_disp: int) -> Box:
-    x = max(0, box.x - max_disp - CONTEXT)
+def _window(box: Box, width: int, height: int, max_disp: int, min_disp: int) -> Box:
+    x = max(0, box.x - max(0, max_disp) - CONTEXT)
     y = max(0, box.y - CONTEXT)
-    right, bottom = min(width, box.x + box.width + CONTEXT), min(height, box.y + box.height + CONTEXT)
+    right, bottom = (
+        min(width, box.x + box.width + max(0, -min_disp) + CONTEXT),
+        min(height, box.y + box.height + CONTEXT),
+    )
     return Box(x, y, right - x, bottom - y)
 
 

@@ -73,23 +73,34 @@ class SgbmMatcher:
         """Which matcher this is; it has no weights."""
         return ModelIdentity(self.name, None, "opencv", "int16", "cpu")
 
-    def check_range(self, max_disp: int | None) -> None:
+    def check_range(self, max_disp: int | None, min_disp: int = 0) -> None:
         """Refuse a range (px; None is 192) that OpenCV cannot search.
 
         Raises:
-            InputError: it is not positive.
+            InputError: it is not positive, or does not begin at 0.
             LimitError: it is above 2032 px.
         """
+        if min_disp:
+            raise InputError(
+                f"{self.name} searches from 0 px, not from {min_disp}", hint="Use a network for such a range"
+            )
         _disparity_count(DEFAULT_RANGE if max_disp is None else max_disp)
 
     def predict(
-        self, left: ImageSource, right: ImageSource, *, max_disp: int | None = None, left_right: bool = False
+        self,
+        left: ImageSource,
+        right: ImageSource,
+        *,
+        max_disp: int | None = None,
+        min_disp: int = 0,
+        left_right: bool = False,
     ) -> StereoPrediction:
         """Match a rectified pair.
 
         Args:
             left, right: anything :func:`depthlight.io.images.as_image` takes; any size from 1×1 up.
             max_disp: range in px, 192 by default; rounded up to a multiple of 16, and the result states the range used.
+            min_disp: 0; what else is refused.
             left_right: refused: SGBM checks the two views against each other by itself (``disp12_max_diff``), and what
                 fails is a hole.
 
@@ -103,6 +114,7 @@ class SgbmMatcher:
             LimitError: the range or the cost volume is beyond what OpenCV can hold.
         """
         _refuse_left_right(self.name, left_right)
+        self.check_range(max_disp, min_disp)
         return self._match(left, right, DEFAULT_RANGE if max_disp is None else max_disp)
 
     def predict_batch(
@@ -110,10 +122,12 @@ class SgbmMatcher:
         pairs: Iterable[tuple[ImageSource, ImageSource]],
         *,
         max_disp: int | None = None,
+        min_disp: int = 0,
         left_right: bool = False,
     ) -> list[StereoPrediction]:
         """Several pairs, one after the other. See :meth:`predict`."""
-        return [self.predict(left, right, max_disp=max_disp, left_right=left_right) for left, right in pairs]
+        how: dict[str, Any] = {"max_disp": max_disp, "min_disp": min_disp, "left_right": left_right}
+        return [self.predict(left, right, **how) for left, right in pairs]
 
     def _match(self, left: ImageSource, right: ImageSource, max_disp: int) -> StereoPrediction:
         left_HW3, right_HW3 = read_pair(left, right)
@@ -142,7 +156,7 @@ class SgbmOracle(SgbmMatcher):
 
     name = "sgbm-oracle"
 
-    def check_range(self, max_disp: int | None) -> None:
+    def check_range(self, max_disp: int | None, min_disp: int = 0) -> None:
         """Refused: without a ground truth there is no oracle, whatever the range.
 
         Raises:
@@ -154,15 +168,21 @@ class SgbmOracle(SgbmMatcher):
         )
 
     def predict(
-        self, left: ImageSource, right: ImageSource, *, max_disp: int | None = None, left_right: bool = False
+        self,
+        left: ImageSource,
+        right: ImageSource,
+        *,
+        max_disp: int | None = None,
+        min_disp: int = 0,
+        left_right: bool = False,
     ) -> StereoPrediction:
         """Refused: see :meth:`check_range` and :meth:`predict_with_truth`.
 
         Raises:
             InputError: always.
         """
-        self.check_range(max_disp)
-        return super().predict(left, right, max_disp=max_disp, left_right=left_right)
+        self.check_range(max_disp, min_disp)
+        return super().predict(left, right, max_disp=max_disp, min_disp=min_disp, left_right=left_right)
 
     def predict_with_truth(
         self, left: ImageSource, right: ImageSource, truth_HW: NDArray[np.floating], valid_HW: NDArray[np.bool_]

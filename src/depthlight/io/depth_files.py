@@ -70,7 +70,8 @@ def write_depth(
         sidecar: False writes the map alone; a PNG then holds millimetres unless ``png_scale`` is given.
 
     Raises:
-        InputError: wrong shape, a depth that is not positive where valid, unknown suffix, or ``meta`` not plain.
+        InputError: wrong shape, a depth that is not positive where valid, unknown suffix, ``png_scale`` below 1, or
+            ``meta`` not plain.
         NonFiniteError: NaN or infinity at a valid pixel.
         LimitError: the map does not fit a 16-bit PNG at this scale. Nothing is ever clipped.
         OutputError: cannot be written.
@@ -81,6 +82,8 @@ def write_depth(
         raise InputError(
             f"unknown depth format {path.name!r}", expected="a name ending in " + ", ".join(DEPTH_SUFFIXES)
         )
+    if png_scale is not None and png_scale < 1:
+        raise InputError(f"{path.name}: {png_scale} steps per metre", expected="1 or more")
     given_HW = np.nan_to_num(depth_HW) > 0 if valid_HW is None else valid_HW
     values_HW, valid_HW = checked_map(depth_HW, given_HW, path.name, what="depth", unit="m")
     if (values_HW[valid_HW] == 0).any():

@@ -5,14 +5,16 @@ suffix    stored                                            invalid      error o
 ========  ================================================  ===========  ==================================
 .png      uint16, round(d·scale); KITTI's scale of 256      0            at most half a step of 1/scale px;
           where the map fits, else the largest power of                  a valid disparity below half a
-          two that does, stated in the PNG and the sidecar               step is stored as one step
+          two that does, stated in the PNG and the sidecar               step is stored as one step;
+          signed: round((d - offset)·scale)                              signed: half a step
 .pfm      float32 px, bottom row first                      inf          none
 .tiff     float32 px                                        NaN          none
 .npy      float32 px                                        NaN          none
 ========  ================================================  ===========  ==================================
 
 The sidecar of ``disparity.png`` is ``disparity.json``. All formats of one map share it: it states the encoding of each.
-Disparity is in px of the stated width and height, left view, x_right = x_left - d, never negative.
+Disparity is in px of the stated width and height, left view, x_right = x_left - d. It is negative only in a map whose
+sidecar says ``"signed": true``; its PNG then has an offset, stated in the PNG and the sidecar.
 """
 
 from __future__ import annotations
@@ -31,11 +33,12 @@ from .atomic import atomic_write_bytes
 from .float_maps import MAP_SUFFIXES, checked_map, read_float_map, write_float_map
 from .guard import DEFAULT_LIMITS, FileSource, ImageLimits
 from .png16 import read_png16, write_png16
-from .sidecar import read_sidecar, sidecar_text, stated_png_scale, stated_size
+from .sidecar import read_sidecar, sidecar_text, stated_png_offset, stated_png_scale, stated_size
 
 KITTI_SCALE = 256
 DISPARITY_SUFFIXES = MAP_SUFFIXES
 _SCALE_KEY = "depthlight:disparity_scale"
+_OFFSET_KEY = "depthlight:disparity_offset"
 _FLOAT_ENCODINGS = {
     "pfm": {"type": "float32", "invalid": "inf"},
     "tiff": {"type": "float32", "invalid": "nan"},
@@ -45,7 +48,10 @@ _FLOAT_ENCODINGS = {
 
 @dataclass(frozen=True)
 class DisparityMap:
-    """A map as read: ``disparity_HW`` float32 px, finite and >= 0 (0 where invalid); ``valid_HW`` bool; the sidecar."""
+    """A map as read: ``disparity_HW`` float32 px, finite, 0 where invalid; ``valid_HW`` bool; the sidecar.
+
+    Never negative unless the sidecar says ``"signed": true``.
+    """
 
     disparity_HW: NDArray[np.float32]
     valid_HW: NDArray[np.bool_]
@@ -59,6 +65,7 @@ def write_disparity(
     valid_HW: NDArray[np.bool_] | None = None,
     meta: Mapping[str, Any] | None = None,
     sidecar: bool = True,
+    signed: bool = False,
 ) -> None:
     """Write a map atomically, the sidecar first, so that whoever sees the map finds its sidecar.
 
@@ -68,9 +75,11 @@ def write_disparity(
         valid_HW: default all true.
         meta: more for the sidecar (model, weights hash …); plain JSON values.
         sidecar: False writes the map alone; a PNG is then always at KITTI's scale.
+        signed: the map may hold negative disparities, and the sidecar says so.
 
     Raises:
-        InputError: wrong shape, a negative disparity, unknown suffix, or ``meta`` not plain.
+        InputError: wrong shape, a negative disparity that is not ``signed``, ``signed`` without a sidecar, unknown
+            suffix, or ``meta`` not plain.
         NonFiniteError: NaN or infinity at a valid pixel.
         LimitError: the map does not fit a 16-bit PNG (65535 px; 255.99 px without a sidecar).
         OutputError: cannot be written.
@@ -80,8 +89,12 @@ def write_disparity(
         raise InputError(
             f"unknown disparity format {path.name!r}", expected="a name ending in " + ", ".join(DISPARITY_SUFFIXES)
         )
-    values_HW, valid_HW = checked_map(disparity_HW, valid_HW, path.name, what="disparity", unit="px")
-    largest = float(values_HW.max(initial=0.0, where=valid_HW))
+    if signed and not sidecar:
+        raise InputError(f"{path.name}: signed disparities need a sidecar that says so", hint="Leave it on")
+    values_HW, valid_HW = checked_map(disparity_HW, valid_HW, path.name, what="disparity", unit="px", signed=signed)
+    # stored 0 is invalid, so the smallest lies a px above the offset
+    offset = int(np.floor(values_HW.min(initial=0.0, where=valid_HW))) - 1 if signed else 0
+    largest = float(values_HW.max(initial=0.0, where=valid_HW)) - offset
     scale = png_scale(largest)
     if path.suffix.lower() == ".png" and scale != KITTI_SCALE and (scale is None or not sidecar):
         raise LimitError(
@@ -90,9 +103,10 @@ def write_disparity(
             hint="Write .npy, .pfm or .tiff" + ("" if sidecar else ", or a sidecar, which states a wider scale"),
         )
     if sidecar:
-        text = sidecar_text("disparity", "px", values_HW.shape, _encodings(scale), meta or {})
+        facts = {"signed": True, **(meta or {})} if signed else meta or {}
+        text = sidecar_text("disparity", "px", values_HW.shape, _encodings(scale, offset), facts)
         atomic_write_bytes(path.with_suffix(".json"), text.encode("utf-8"))
-    _write_map(path, values_HW, valid_HW, scale or KITTI_SCALE)
+    _write_map(path, values_HW, valid_HW, scale or KITTI_SCALE, offset)
 
 
 def read_disparity(path: str | os.PathLike[str], *, limits: ImageLimits = DEFAULT_LIMITS) -> DisparityMap:
@@ -101,7 +115,8 @@ def read_disparity(path: str | os.PathLike[str], *, limits: ImageLimits = DEFAUL
     Raises:
         ImageError: missing, or not the file its suffix says.
         LimitError: larger than ``limits``.
-        FileFormatError: damaged, negative disparities, or the sidecar contradicts the map.
+        FileFormatError: damaged, negative disparities without a sidecar that says ``signed``, or the sidecar
+            contradicts the map.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -111,12 +126,14 @@ def read_disparity(path: str | os.PathLike[str], *, limits: ImageLimits = DEFAUL
         )
     meta = read_sidecar(path.with_suffix(".json"))
     if suffix == ".png":
-        disparity_HW, valid_HW = decode_kitti_png(path, scale=stated_png_scale(meta), limits=limits)
+        disparity_HW, valid_HW = decode_kitti_png(
+            path, scale=stated_png_scale(meta), offset=stated_png_offset(meta), limits=limits
+        )
     else:
         raw_HW = read_float_map(path, what="disparity", limits=limits)
         valid_HW = np.isfinite(raw_HW)
         disparity_HW = np.where(valid_HW, raw_HW, np.float32(0))
-        if (disparity_HW < 0).any():
+        if (disparity_HW < 0).any() and meta.get("signed") is not True:
             row, column = np.unravel_index(int(np.argmax(disparity_HW < 0)), disparity_HW.shape)
             raise FileFormatError(
                 f"{path} has a negative disparity at row {row}, column {column}", expected="x_left - x_right >= 0"
@@ -137,27 +154,40 @@ def png_scale(largest: float) -> int | None:
 
 
 def decode_kitti_png(
-    source: FileSource, *, scale: float | None = None, limits: ImageLimits = DEFAULT_LIMITS
+    source: FileSource,
+    *,
+    scale: float | None = None,
+    offset: float | None = None,
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(disparity px, valid) of a 16-bit PNG: value / scale, 0 = invalid. The scale is ``scale``, the PNG's own, or 256.
+    """(disparity px, valid) of a 16-bit PNG: value / scale + offset, 0 = invalid.
+
+    The scale is ``scale``, the PNG's own, or 256; the offset ``offset``, the PNG's own, or 0.
 
     Raises:
         ImageError, LimitError: see :func:`depthlight.io.images.read_image`.
-        FileFormatError: not 16-bit gray, or ``scale`` is not the one written in the PNG.
+        FileFormatError: not 16-bit gray, or ``scale`` or ``offset`` is not the one written in the PNG.
     """
-    return read_png16(source, _SCALE_KEY, KITTI_SCALE, scale=scale, limits=limits)
+    return read_png16(
+        source, _SCALE_KEY, KITTI_SCALE, scale=scale, offset_key=_OFFSET_KEY, offset=offset, limits=limits
+    )
 
 
-def _encodings(scale: int | None) -> dict[str, Any]:
+def _encodings(scale: int | None, offset: int) -> dict[str, Any]:
     if scale is None:
         return dict(_FLOAT_ENCODINGS)
-    png = {"type": "uint16", "scale": scale, "invalid": 0, "formula": "disparity = value / scale"}
+    png: dict[str, Any] = {"type": "uint16", "scale": scale, "invalid": 0, "formula": "disparity = value / scale"}
+    if offset:
+        png |= {"offset": offset, "formula": "disparity = value / scale + offset"}
     return {**_FLOAT_ENCODINGS, "png": png}
 
 
-def _write_map(path: Path, values_HW: NDArray[np.float32], valid_HW: NDArray[np.bool_], scale: int) -> None:
+def _write_map(
+    path: Path, values_HW: NDArray[np.float32], valid_HW: NDArray[np.bool_], scale: int, offset: int
+) -> None:
     if path.suffix.lower() == ".png":
-        write_png16(path, values_HW, valid_HW, key=_SCALE_KEY, scale=scale)
+        texts = {_OFFSET_KEY: f"{offset}"} if offset else {}
+        write_png16(path, values_HW - np.float32(offset), valid_HW, key=_SCALE_KEY, scale=scale, texts=texts)
     else:
         unknown = np.float32(np.inf if path.suffix.lower() == ".pfm" else np.nan)
         write_float_map(path, np.where(valid_HW, values_HW, unknown))

@@ -95,16 +95,23 @@ def _as_float32(values: NDArray[Any], label: str) -> NDArray[np.float32]:
 
 
 def checked_map(
-    values_HW: NDArray[Any], valid_HW: NDArray[np.bool_] | None, label: str, *, what: str, unit: str
+    values_HW: NDArray[Any],
+    valid_HW: NDArray[np.bool_] | None,
+    label: str,
+    *,
+    what: str,
+    unit: str,
+    signed: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """An (H, W) map ready to be written, as float32 with 0 where it is not valid; and ``valid_HW``, by default all.
 
     Args:
-        values_HW: float of any width, >= 0 where valid.
+        values_HW: float of any width, >= 0 where valid unless ``signed``.
         valid_HW: where it counts; what is elsewhere is dropped.
         label: the file, for the error.
         what: the space ("disparity"), for the error.
         unit: for the error.
+        signed: negative values are let through.
 
     Raises:
         InputError: not float of shape (H, W), another shape of ``valid_HW``, or a negative value.
@@ -123,7 +130,7 @@ def checked_map(
         narrow_HW = values_HW.astype(np.float32)
     for bad_HW, kind, error in (
         (~np.isfinite(narrow_HW) & valid_HW, "non-finite", NonFiniteError),
-        ((narrow_HW < 0) & valid_HW, "negative", InputError),
+        ((narrow_HW < 0) & valid_HW & (not signed), "negative", InputError),
     ):
         if bad_HW.any():
             row, column = (int(i) for i in np.unravel_index(int(np.argmax(bad_HW)), bad_HW.shape))

@@ -91,3 +91,19 @@ def stated_png_scale(meta: Mapping[str, Any]) -> float | None:
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
         raise FileFormatError(f"the sidecar states a PNG scale of {scale!r}", expected="a positive number")
     return float(scale)
+
+
+def stated_png_offset(meta: Mapping[str, Any]) -> float | None:
+    """The offset of the PNG as the sidecar states it, or None; only a signed map has one.
+
+    Raises:
+        FileFormatError: not a number, or the map is not signed.
+    """
+    try:
+        offset = meta["encodings"]["png"]["offset"]
+    except (KeyError, TypeError):
+        return None
+    usable = isinstance(offset, int | float) and not isinstance(offset, bool) and abs(offset) <= 65535
+    if not usable or meta.get("signed") is not True:
+        raise FileFormatError(f"the sidecar states a PNG offset of {offset!r}", expected="a number, in a signed map")
+    return float(offset)
