@@ -246,11 +246,11 @@ def test_a_list_may_name_images_further_down_but_not_outside(tmp_path):
     import cv2
 
     for place in ("rooms/0", "meshes/0"):
-        (tmp_path / "root" / place).mkdir(parents=True)
-        cv2.imwrite(str(tmp_path / "root" / place / "image.png"), np.full((8, 8, 3), 99, np.uint8))
-        cv2.imwrite(str(tmp_path / "root" / place / "depth.png"), np.full((8, 8), 2000, np.uint16))
-    dataset = DepthScenes(tmp_path / "root", ["rooms/0", "meshes/0"])
+        (tmp_path / "top" / place).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "top" / place / "image.png"), np.full((8, 8, 3), 99, np.uint8))
+        cv2.imwrite(str(tmp_path / "top" / place / "depth.png"), np.full((8, 8), 2000, np.uint16))
+    dataset = DepthScenes(tmp_path / "top", ["rooms/0", "meshes/0"])
     assert [dataset[i].name for i in range(2)] == ["rooms/0", "meshes/0"]
-    for outside in ("../root/rooms/0", str(tmp_path / "root" / "rooms" / "0"), "rooms/1"):
+    for outside in ("../top/rooms/0", str(tmp_path / "top" / "rooms" / "0"), "rooms/1"):
         with pytest.raises(InputError, match="holds no image with depth called"):
-            DepthScenes(tmp_path / "root", [outside])
+            DepthScenes(tmp_path / "top", [outside])
