@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -103,9 +106,22 @@ def test_openvino_runs_in_the_precision_asked_for(monkeypatch):
         backend = dl.load(backend="openvino", precision="bf16").backend
         assert backend.precision == "bf16"
         assert "bfloat16" in str(backend._session.get_property("INFERENCE_PRECISION_HINT"))
-    monkeypatch.setattr("depthlight.backends.openvino.has_bf16", lambda core: False)
+    monkeypatch.setattr("depthlight.backends.openvino.has_bf16", lambda: False)
     with pytest.raises(InputError, match=r"no bf16.*--precision fp32"):
         dl.load(backend="openvino", precision="bf16")
+
+
+def test_signals_are_handled_after_openvino_models_are_released():
+    """Each CPU plugin has a signal stack of its own; a freed one left behind turned Ctrl-C into a crash."""
+    code = (
+        "import signal, depthlight as dl\n"
+        "models = [dl.load(backend='openvino', threads=1) for _ in range(2)]\n"
+        "while models: models.pop(0)\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('handled'))\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr[-500:]
 
 
 def test_openvino_writes_a_cache_only_where_it_is_told_to(tmp_path, monkeypatch):

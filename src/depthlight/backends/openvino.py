@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,10 @@ class OpenVinoBackend:
         threads: int | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
-        openvino = require("openvino", extra="openvino")
         if precision not in _HINTS:
             raise InputError(f"the openvino backend has no precision {precision!r}", expected=" or ".join(PRECISIONS))
-        core = openvino.Core()
-        if precision == "bf16" and not has_bf16(core):
+        core = openvino_core()
+        if precision == "bf16" and not has_bf16():
             raise InputError("this processor has no bf16", hint="Use --precision fp32")
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
@@ -90,7 +90,7 @@ def openvino_strings(path: Path) -> dict[str, str]:
         MissingExtraError: openvino is not installed.
         CheckpointError: the file, or the ``.bin`` beside it, cannot be read.
     """
-    core = require("openvino", extra="openvino", purpose="it reads .xml files").Core()
+    core = openvino_core(purpose="it reads .xml files")
     try:
         model = core.read_model(str(path))
         return {PREFIX + key: model.get_rt_info([SECTION, key]).astype(str) for key in FACTS if _has(model, key)}
@@ -102,8 +102,24 @@ def _has(model: Any, key: str) -> bool:
     return bool(model.has_rt_info([SECTION, key]))
 
 
-def has_bf16(core: Any = None) -> bool:
+def has_bf16() -> bool:
     """Whether OpenVINO computes in bf16 on this processor."""
-    if core is None:
-        core = require("openvino", extra="openvino").Core()
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def openvino_core(purpose: str = "") -> Any:
+    """The process's one ``openvino.Core``.
+
+    The CPU plugin of each further one takes over the thread's alternative signal stack, and puts back a freed one when
+    they are released in the order they came in: the next signal with a Python handler (Ctrl-C) then kills the process.
+
+    Raises:
+        MissingExtraError: openvino is not installed.
+    """
+    require("openvino", extra="openvino", purpose=purpose)
+    return _core()
+
+
+@functools.cache
+def _core() -> Any:
+    return require("openvino", extra="openvino").Core()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..backends import GraphFacts
 from ..backends.graph import PREFIX, SECTION
+from ..backends.openvino import openvino_core
 from ..core.extras import require
 
 
@@ -18,8 +19,7 @@ def export_openvino(graph: Path, xml: Path, facts: GraphFacts) -> None:
     Raises:
         MissingExtraError: openvino is not installed.
     """
-    openvino = require("openvino", extra="openvino", purpose="it writes its own format")
-    model = openvino.Core().read_model(str(graph))
+    model = openvino_core(purpose="it writes its own format").read_model(str(graph))
     for key, value in facts.to_strings().items():
         model.set_rt_info(value, [SECTION, key.removeprefix(PREFIX)])
-    openvino.save_model(model, str(xml), compress_to_fp16=False)
+    require("openvino", extra="openvino").save_model(model, str(xml), compress_to_fp16=False)
