@@ -8,30 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from ..core.errors import CheckFailedError, DepthlightError, InputError, UnknownNameError
+from ..core.errors import InputError, UnknownNameError
 from ..core.registry import sha256_of
 from ..infer.folder import is_complete, need_apart, need_writable
 from ..infer.mono import load_mono
 from ..infer.mono_folder import FORMATS, OWNED, save_mono
 from ..io.depth_files import read_depth
 from ..io.images import read_image
-from ..io.names import image_files, inside, safe_names
 from ..refine.anchor import anchor_prediction
-from .common import DeviceOption, JsonFlag, PrecisionOption, QuietFlag, emit_json, progress, say
+from .common import DeviceOption, JsonFlag, PrecisionOption, QuietFlag, emit_json, say
+from .work import PhotoJob, chosen, photo_jobs, run_folder
 
 if TYPE_CHECKING:
     from ..infer.mono import MonoModel
     from ..infer.mono_prediction import Quantity
 
 QUANTITIES = {"inverse-depth": "inverse_depth", "depth": "depth"}
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photo to do."""
-
-    photo: Path
-    folder: Path
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Settings:
     formats: tuple[str, ...]
     anchor: Path | None = None  # measured depth
 
-    def request(self, job: Job) -> dict[str, Any]:
+    def request(self, job: PhotoJob) -> dict[str, Any]:
         """Everything the result depends on: a result of another request is done again."""
         return {
             "photo": sha256_of(job.photo),
@@ -87,10 +79,10 @@ def mono(
     A folder run writes OUT/<name>/ per photo, goes on after a bad photo (status 1 at the end), and when started again
     does only what is missing.
     """
-    jobs = _jobs(photo, out)
+    jobs = photo_jobs(photo, out)
     if anchor is not None and photo.is_dir():
         raise InputError("--anchor goes with one photo, and a folder was given", hint="Run it photo by photo")
-    names = _formats(formats)
+    names = chosen(formats, FORMATS)
     others = [Path(model) if model else None, anchor]
     need_apart([job.folder for job in jobs], [*(job.photo for job in jobs), *others], OWNED)
     loaded = load_mono(model, device=device, precision=precision, working=working, quantity=_quantity(quantity))
@@ -99,7 +91,15 @@ def mono(
     settings = Settings(loaded, focal, names, anchor)
     if photo.is_dir():
         need_writable(out)
-        _run_folder(jobs, settings, overwrite=overwrite, as_json=as_json, quiet=quiet)
+        outcome = run_folder(
+            "mono",
+            jobs,
+            lambda job: _do(job, settings),
+            lambda job: not overwrite and is_complete(job.folder, settings.request(job), OWNED),
+            quiet=quiet,
+        )
+        outcome.tell(as_json=as_json, quiet=quiet)
+        outcome.raise_failures("photos")
         return
     result = _do(jobs[0], settings)
     if as_json:
@@ -113,24 +113,6 @@ def mono(
     )
 
 
-def _jobs(photo: Path, out: Path) -> list[Job]:
-    if not photo.exists():
-        raise InputError(f"{photo} does not exist", expected="a photo or a folder of photos")
-    if not photo.is_dir():
-        return [Job(photo, out)]
-    files = image_files(photo)
-    names = safe_names([path.stem for path in files])
-    return [Job(path, inside(out, name)) for path, name in zip(files, names, strict=True)]
-
-
-def _formats(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in names:
-        if name not in FORMATS:
-            raise InputError(f"--format {name!r} is not known", expected="any of " + ", ".join(FORMATS))
-    return names
-
-
 def _quantity(text: str | None) -> Quantity | None:
     if text is None:
         return None
@@ -139,7 +121,7 @@ def _quantity(text: str | None) -> Quantity | None:
     return cast("Quantity", QUANTITIES[text])
 
 
-def _do(job: Job, settings: Settings) -> dict[str, Any]:
+def _do(job: PhotoJob, settings: Settings) -> dict[str, Any]:
     if settings.anchor is None:
         prediction, facts = settings.model.predict(job.photo, focal=settings.focal), {}
     else:
@@ -151,27 +133,3 @@ def _do(job: Job, settings: Settings) -> dict[str, Any]:
         facts = {"anchor": found.summary()}
     photo_HW3, request = read_image(job.photo), settings.request(job)
     return save_mono(job.folder, prediction, photo_HW3, formats=settings.formats, request=request, facts=facts)
-
-
-def _run_folder(jobs: list[Job], settings: Settings, *, overwrite: bool, as_json: bool, quiet: bool) -> None:
-    done: list[str] = []
-    kept: list[str] = []
-    failed: dict[str, DepthlightError] = {}
-    with progress("mono", len(jobs), quiet=quiet) as bar:
-        for job in jobs:
-            name = job.folder.name
-            try:
-                if not overwrite and is_complete(job.folder, settings.request(job), OWNED):
-                    kept.append(name)
-                else:
-                    _do(job, settings)
-                    done.append(name)
-            except DepthlightError as error:
-                bar.warn(f"{name}: {error}")
-                failed[name] = error
-            bar.step(name)
-    if as_json:
-        emit_json({"done": done, "kept": kept, "failed": {name: str(error) for name, error in failed.items()}})
-    say(f"{len(done)} done, {len(kept)} already there, {len(failed)} failed.", quiet=quiet, as_json=as_json)
-    if failed:
-        raise CheckFailedError(f"{len(failed)} of {len(jobs)} photos failed, first {next(iter(failed))}")

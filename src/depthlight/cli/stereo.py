@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from ..core.config import to_dict
-from ..core.errors import CheckFailedError, DepthlightError, InputError
+from ..core.errors import InputError
 from ..core.registry import sha256_of
 from ..geometry.calibration.plausible import doubt as calibration_doubt
 from ..geometry.rig import StereoRig
@@ -23,7 +23,7 @@ from ..infer.metres import Metres
 from ..infer.prediction import StereoMatcher, StereoPrediction
 from ..infer.region import Region, predict_region
 from ..io.images import read_image
-from ..io.names import inside, pair_folders, safe_names, split_side_by_side
+from ..io.names import safe_names, split_side_by_side
 from .calibration import CalibFormatOption, UnitOption, calibration_hash, rig_for, states_size
 from .common import (
     BackendOption,
@@ -36,7 +36,6 @@ from .common import (
     ThreadsOption,
     WeightsOption,
     emit_json,
-    progress,
     say,
 )
 from .metric import (
@@ -54,6 +53,7 @@ from .metric import (
 )
 from .region import MaskOption, RoiOption, region_from
 from .search import FindRangeOption, MaxMemoryOption, MinDispOption, Search, limit_memory
+from .work import chosen, pair_jobs, run_folder
 
 SATURATION_TO_MENTION = 0.01
 
@@ -172,12 +172,12 @@ def stereo(
     does only what is missing.
     """
     region, region_id = region_from(roi, mask)
-    jobs = list(_jobs(left, right, out, side_by_side=side_by_side))
+    jobs = _jobs(left, right, out, side_by_side=side_by_side)
     rig = rig_for(calib, jobs[0].left, side_by_side=right is None, format=calib_format, unit=unit)
     settings = Settings(
         search=Search(max_disp, min_disp, find_range),
         left_right=left_right,
-        formats=_formats(formats),
+        formats=chosen(formats, FORMATS),
         rig=rig,
         calib=calibration_hash(calib),
         metres=metres_from(
@@ -222,34 +222,18 @@ def stereo(
         say(f"This looks wrong: {doubt}. Run depthlight doctor on the pair.", quiet=quiet, as_json=as_json)
 
 
-def _formats(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in names:
-        if name not in FORMATS:
-            raise InputError(f"--format {name!r} is not known", expected="any of " + ", ".join(FORMATS))
-    return names
-
-
-def _jobs(left: Path, right: Path | None, out: Path, *, side_by_side: bool) -> Iterator[Job]:
-    for path in (left, right):
-        if path is not None and not path.exists():
-            raise InputError(f"{path} does not exist", expected="an image or a folder")
-    if right is not None and side_by_side:
-        raise InputError("--side-by-side goes with one image, and two were given", hint="Leave one of them out")
-    if right is None:
-        if left.is_dir():
-            raise InputError(
-                f"{left} is a folder and no right one was given", hint="Give two folders, or one side-by-side image"
-            )
-        yield Job(left, None, out, side_by_side)
-    elif left.is_dir() != right.is_dir():
-        raise InputError(f"{left} and {right} are a folder and a file", expected="two images or two folders")
-    elif left.is_dir():
-        pairs = pair_folders(left, right)
-        for name, (_, one, other) in zip(safe_names([stem for stem, _, _ in pairs]), pairs, strict=True):
-            yield Job(one, other, inside(out, name))
-    else:
-        yield Job(left, right, out)
+def _jobs(left: Path, right: Path | None, out: Path, *, side_by_side: bool) -> list[Job]:
+    if right is not None:
+        if side_by_side:
+            raise InputError("--side-by-side goes with one image, and two were given", hint="Leave one of them out")
+        return [Job(pair.left, pair.right, pair.folder) for pair in pair_jobs(left, right, out)]
+    if not left.exists():
+        raise InputError(f"{left} does not exist", expected="an image or a folder")
+    if left.is_dir():
+        raise InputError(
+            f"{left} is a folder and no right one was given", hint="Give two folders, or one side-by-side image"
+        )
+    return [Job(left, None, out, side_by_side)]
 
 
 def _do(job: Job, matcher: StereoMatcher, settings: Settings) -> tuple[dict[str, Any], str]:
@@ -302,44 +286,28 @@ def _run_folder(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    done: list[str] = []
-    kept: list[str] = []
-    failed: dict[str, DepthlightError] = {}
     doubted: dict[str, str] = {}
-    with progress("stereo", len(jobs), quiet=quiet) as bar:
-        for job in jobs:
-            name = job.folder.name
-            try:
-                if not overwrite and is_complete(job.folder, settings.request(job, matcher)):
-                    kept.append(name)
-                else:
-                    doubt = _do(job, matcher, settings)[1]
-                    done.append(name)
-                    if doubt:
-                        doubted[name] = doubt
-            except DepthlightError as error:
-                if str(error) not in map(str, failed.values()):  # what all pairs share is told once
-                    bar.warn(f"{name}: {error}")
-                failed[name] = error
-            bar.step(name)
-    if exported and (done or kept):
-        _export(*exported, [job for job in jobs if job.folder.name not in failed])
-    if as_json:
-        emit_json({"done": done, "kept": kept, "failed": {name: str(error) for name, error in failed.items()}})
-    say(f"{len(done)} done, {len(kept)} already there, {len(failed)} failed.", quiet=quiet, as_json=as_json)
+
+    def do(job: Job) -> None:
+        doubt = _do(job, matcher, settings)[1]
+        if doubt:
+            doubted[job.folder.name] = doubt
+
+    outcome = run_folder(
+        "stereo",
+        jobs,
+        do,
+        lambda job: not overwrite and is_complete(job.folder, settings.request(job, matcher)),
+        quiet=quiet,
+    )
+    if exported and (outcome.done or outcome.kept):
+        _export(*exported, [job for job in jobs if job.folder.name not in outcome.failed])
+    outcome.tell(as_json=as_json, quiet=quiet)
     if doubted:
-        first, doubt = next(iter(doubted.items()))
-        text = f"{len(doubted)} of {len(done)} look wrong, first {first}: {doubt}. Run depthlight doctor on that pair."
-        say(text, quiet=quiet, as_json=as_json)
-    _raise_failures(jobs, failed)
-
-
-def _raise_failures(jobs: list[Job], failed: dict[str, DepthlightError]) -> None:
-    """Status 1 where some pairs failed; where all did for one reason, that reason."""
-    if len(failed) == len(jobs) and len({str(error) for error in failed.values()}) == 1:
-        raise next(iter(failed.values()))  # not a bad pair: a mistake in what was asked for
-    if failed:
-        raise CheckFailedError(f"{len(failed)} of {len(jobs)} pairs failed, first {next(iter(failed))}")
+        name, doubt = next(iter(doubted.items()))
+        text = f"{len(doubted)} of {len(outcome.done)} look wrong, first {name}: {doubt}. "
+        say(f"{text}Run depthlight doctor on that pair.", quiet=quiet, as_json=as_json)
+    outcome.raise_failures("pairs")
 
 
 def _export(layout: str, out: Path, jobs: list[Job]) -> None:
