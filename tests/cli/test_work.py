@@ -26,7 +26,7 @@ def test_a_bad_job_does_not_end_the_run(capsys):
         "t", JOBS, failing({"b": ImageError("no image")}), lambda job: job.folder.name == "c", quiet=True
     )
     assert (outcome.done, outcome.kept, list(outcome.failed)) == (["a", "d"], ["c"], ["b"])
-    assert capsys.readouterr().err == "b: no image\n"
+    assert capsys.readouterr().err == "b: no image.\n"
     with pytest.raises(CheckFailedError, match="1 of 4 photos failed, first b") as caught:
         outcome.raise_failures("photos")
     assert caught.value.exit_status == 1
@@ -35,7 +35,7 @@ def test_a_bad_job_does_not_end_the_run(capsys):
 def test_what_all_share_is_told_once_and_is_wrong_input(capsys):
     errors = {job.folder.name: InputError("the range is too large") for job in JOBS}
     outcome = run_folder("t", JOBS, failing(errors), lambda job: False, quiet=True)
-    assert capsys.readouterr().err == "a: the range is too large\n"
+    assert capsys.readouterr().err == "a: the range is too large.\n"
     with pytest.raises(InputError, match="the range is too large") as caught:
         outcome.raise_failures("photos")
     assert caught.value.exit_status == 2
