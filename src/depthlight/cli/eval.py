@@ -17,7 +17,8 @@ from ..data.samples import StereoSample
 from ..data.scenes import SceneFolder, read_list
 from ..eval.assertions import Assertion, check_assertions, parse_assertion
 from ..eval.protocol import get_protocol
-from ..eval.result import EvalResult, SceneFailure, SceneResult
+from ..eval.report import SceneFailure
+from ..eval.result import EvalResult, SceneResult
 from ..eval.runner import evaluate as run_protocol
 from ..infer.load import load
 from ..infer.prediction import StereoPrediction

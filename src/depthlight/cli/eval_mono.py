@@ -13,7 +13,7 @@ from ..eval.mono_result import MonoSceneResult
 from ..eval.mono_runner import MonoEstimator, Ramp
 from ..eval.mono_runner import evaluate_mono as run_protocol
 from ..eval.mono_scenes import DepthScene, DepthScenes
-from ..eval.result import SceneFailure
+from ..eval.report import SceneFailure
 from ..io.colour import colour_map, robust_range
 from ..io.names import inside, safe_name
 from ..io.pictures import sheet, write_image

@@ -19,9 +19,6 @@ negative scale: near and far were swapped.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,12 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from ..infer.prediction import ModelIdentity
-from ..io.atomic import atomic_write_bytes
 from .mono_metrics import AlignedDepth, DepthMetrics
 from .mono_protocol import MonoProtocol
 from .mono_shape import ShapeMetrics
-from .result import SceneFailure
+from .report import EvalReport
 
 WITH_UNIT = ("sq_rel", "rmse")
 HEADLINE = ("abs_rel", "delta1")
@@ -78,56 +73,30 @@ class MonoSceneResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MonoEvalResult:
+class MonoEvalResult(EvalReport):
     """All outcomes of one evaluation, in the order of the dataset."""
 
     protocol: MonoProtocol
-    model: ModelIdentity
-    dataset: str
     scenes: tuple[MonoSceneResult, ...]
-    failures: tuple[SceneFailure, ...]
-
-    def group_of(self, scene: str) -> str:
-        """The source of a scene: the text before the first ``-`` of its name, else the dataset's name."""
-        return scene.split("-", 1)[0] if "-" in scene else self.dataset
 
     def to_dict(self) -> dict[str, Any]:
         """The mapping described at the head of this module."""
-        groups: dict[str, list[MonoSceneResult]] = {}
-        for scene in self.scenes:
-            groups.setdefault(self.group_of(scene.name), []).append(scene)
         mean = _mean(self.scenes) if self.scenes else None
         return {
             "task": "mono",
             "protocol": self.protocol.to_dict(),
-            "dataset": self.dataset,
-            "model": self.model.name,
-            "weights_sha256": self.model.weights_sha256,
-            "backend": self.model.backend,
-            "precision": self.model.precision,
-            "device": self.model.device,
+            **self.identity(),
             "scenes": {scene.name: scene.to_dict() for scene in self.scenes},
             "mean": mean,
-            "groups": {group: {**_mean(groups[group]), "n": len(groups[group])} for group in sorted(groups)},
+            "groups": {name: {**_mean(scenes), "n": len(scenes)} for name, scenes in self.grouped(self.scenes).items()},
             "headline": {name: mean[name] if mean else None for name in HEADLINE},
             "counts": {
                 "scenes": len(self.scenes),
                 "failed": len(self.failures),
                 "turned_round": sum(scene.aligned.scale < 0 for scene in self.scenes),
             },
-            "failures": {f.name: {"path": f.path, "error": f.error, "code": f.code} for f in self.failures},
+            "failures": self.failed(),
         }
-
-    def to_json(self, target: str | os.PathLike[str] | None = None) -> str:
-        """The result as JSON text; written to ``target`` too, if given.
-
-        Raises:
-            OutputError: ``target`` cannot be written.
-        """
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        if target is not None:
-            atomic_write_bytes(target, text.encode())
-        return text
 
     def to_csv(self, target: str | os.PathLike[str] | None = None) -> str:
         """A table with a row per scene, failed scene and group, and one for the mean; written to ``target`` too.
@@ -136,22 +105,12 @@ class MonoEvalResult:
             OutputError: ``target`` cannot be written.
         """
         result = self.to_dict()
-        rows: list[dict[str, Any]] = [
-            {"kind": "scene", "name": name, "n": 1, **scene["all"], "unit": scene["unit"], "seconds": scene["seconds"]}
+        scenes = [
+            {"name": name, **scene["all"], "unit": scene["unit"], "seconds": scene["seconds"]}
             for name, scene in result["scenes"].items()
         ]
-        rows += [{"kind": "failed", "name": failure.name, "n": 0} for failure in self.failures]
-        rows += [{"kind": "group", "name": name, **figures} for name, figures in result["groups"].items()]
-        if result["mean"]:
-            rows.append({"kind": "mean", "name": self.dataset, "n": len(self.scenes), **result["mean"]})
-        stream = io.StringIO()
         columns = ("kind", "name", "n", *(self.scenes[0].figures() if self.scenes else ()), "unit", "seconds")
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        if target is not None:
-            atomic_write_bytes(target, stream.getvalue().encode())
-        return stream.getvalue()
+        return self.table(columns, scenes, result["groups"], result["mean"], target)
 
 
 def _mean(scenes: Sequence[MonoSceneResult]) -> dict[str, float | None]:

@@ -20,7 +20,7 @@ from .mono_protocol import MonoProtocol
 from .mono_result import MonoEvalResult, MonoSceneResult
 from .mono_scenes import DepthScene, DepthScenes
 from .mono_shape import shape_metrics
-from .result import SceneFailure
+from .report import SceneFailure
 
 OnScene: TypeAlias = Callable[[MonoSceneResult | SceneFailure], None]
 Pictures: TypeAlias = Callable[[DepthScene, MonoPrediction, MonoSceneResult], None]

@@ -17,9 +17,6 @@ confident ground-truth pixels are dropped. Means are over the scenes that worked
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,11 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from ..infer.prediction import ModelIdentity
-from ..io.atomic import atomic_write_bytes
 from .confidence import ConfidenceMetrics, relative_drop
 from .metrics import ErrorSums, mean_metrics
 from .protocol import METRICS, Protocol
+from .report import EvalReport
 
 FIGURES = (*METRICS, "ause", "bad2_kept80", "bad2_drop80")
 CSV_COLUMNS = ("kind", "name", "n", *FIGURES, *(f"noc_{metric}" for metric in METRICS), "seconds")
@@ -56,52 +52,27 @@ class SceneResult:
         }
 
 
-@dataclass(frozen=True)
-class SceneFailure:
-    """A scene that could not be measured, and why."""
-
-    name: str
-    path: str
-    error: str
-    code: str
-
-
 @dataclass(frozen=True, kw_only=True)
-class EvalResult:
+class EvalResult(EvalReport):
     """All outcomes of one evaluation, in the order of the dataset."""
 
     protocol: Protocol
-    model: ModelIdentity
-    dataset: str
     scenes: tuple[SceneResult, ...]
-    failures: tuple[SceneFailure, ...]
-
-    def group_of(self, scene: str) -> str:
-        """The source of a scene: the text before the first ``-`` of its name, else the dataset's name."""
-        return scene.split("-", 1)[0] if "-" in scene else self.dataset
 
     def to_dict(self) -> dict[str, Any]:
         """The mapping described at the head of this module."""
         noc = [scene.noc_sums for scene in self.scenes if scene.noc_sums]
-        groups: dict[str, list[SceneResult]] = {}
-        for scene in self.scenes:
-            groups.setdefault(self.group_of(scene.name), []).append(scene)
         result = {
             "protocol": self.protocol.to_dict(),
-            "dataset": self.dataset,
-            "model": self.model.name,
-            "weights_sha256": self.model.weights_sha256,
-            "backend": self.model.backend,
-            "precision": self.model.precision,
-            "device": self.model.device,
+            **self.identity(),
             "scenes": {scene.name: scene.to_dict() for scene in self.scenes},
             "mean": _mean(self.scenes) if self.scenes else None,
             "mean_noc": {**mean_metrics([sums.metrics() for sums in noc]).to_dict(), "n": len(noc)} if noc else None,
-            "groups": {group: {**_mean(groups[group]), "n": len(groups[group])} for group in sorted(groups)},
+            "groups": {name: {**_mean(scenes), "n": len(scenes)} for name, scenes in self.grouped(self.scenes).items()},
             "pooled": _pooled([scene.sums for scene in self.scenes]),
             "pooled_noc": _pooled(noc),
             "counts": {"scenes": len(self.scenes), "noc": len(noc), "failed": len(self.failures)},
-            "failures": {f.name: {"path": f.path, "error": f.error, "code": f.code} for f in self.failures},
+            "failures": self.failed(),
         }
         return {**result, "headline": self._headline(result)}
 
@@ -114,17 +85,6 @@ class EvalResult:
             figures[headline.metric + ("_pooled" if pooled else "")] = source[headline.metric] if source else None
         return figures
 
-    def to_json(self, target: str | os.PathLike[str] | None = None) -> str:
-        """The result as JSON text; written to ``target`` too, if given.
-
-        Raises:
-            OutputError: ``target`` cannot be written.
-        """
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        if target is not None:
-            atomic_write_bytes(target, text.encode())
-        return text
-
     def to_csv(self, target: str | os.PathLike[str] | None = None) -> str:
         """A table with a row per scene, failed scene and group, and one for the mean; written to ``target`` too.
 
@@ -132,22 +92,16 @@ class EvalResult:
             OutputError: ``target`` cannot be written.
         """
         result = self.to_dict()
-        rows: list[dict[str, Any]] = []
-        for name, scene in result["scenes"].items():
-            noc = {f"noc_{metric}": value for metric, value in (scene["noc"] or {}).items()}
-            rows.append({"kind": "scene", "name": name, "n": 1, **scene["all"], **noc, "seconds": scene["seconds"]})
-        rows += [{"kind": "failed", "name": failure.name, "n": 0} for failure in self.failures]
-        rows += [{"kind": "group", "name": name, **figures} for name, figures in result["groups"].items()]
-        if result["mean"]:
-            noc = {f"noc_{metric}": value for metric, value in (result["mean_noc"] or {}).items() if metric != "n"}
-            rows.append({"kind": "mean", "name": self.dataset, "n": len(self.scenes), **result["mean"], **noc})
-        stream = io.StringIO()
-        writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        if target is not None:
-            atomic_write_bytes(target, stream.getvalue().encode())
-        return stream.getvalue()
+        scenes = [
+            {"name": name, **scene["all"], **_columns(scene["noc"]), "seconds": scene["seconds"]}
+            for name, scene in result["scenes"].items()
+        ]
+        mean = {**result["mean"], **_columns(result["mean_noc"])} if result["mean"] else None
+        return self.table(CSV_COLUMNS, scenes, result["groups"], mean, target)
+
+
+def _columns(noc: dict[str, float] | None) -> dict[str, float]:
+    return {f"noc_{metric}": value for metric, value in (noc or {}).items() if metric != "n"}
 
 
 def _mean(scenes: Sequence[SceneResult]) -> dict[str, float | None]:

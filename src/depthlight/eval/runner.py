@@ -19,7 +19,8 @@ from ..infer.sgbm import SgbmOracle
 from .confidence import confidence_metrics
 from .metrics import error_sums
 from .protocol import PROTOCOLS, Protocol
-from .result import EvalResult, SceneFailure, SceneResult
+from .report import SceneFailure
+from .result import EvalResult, SceneResult
 
 SceneOutcome: TypeAlias = SceneResult | SceneFailure
 OnScene: TypeAlias = Callable[[SceneOutcome], None]
