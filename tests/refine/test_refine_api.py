@@ -15,7 +15,7 @@ from depthlight.core.errors import ConfigError, InputError, UnknownNameError
 from depthlight.infer.mono import MonoModel
 from depthlight.nets.mono.small import MonoSmall
 from depthlight.nets.prior.denoiser import Denoiser, DenoiserConfig
-from depthlight.refine.config import GuidanceConfig, RefineConfig, load_recipe, recipes
+from depthlight.refine.config import RECIPES, GuidanceConfig, RefineConfig, load_recipe
 from depthlight.refine.guidance import sds_loss
 from depthlight.refine.guidance_small import RelightGuidance
 from depthlight.refine.upsample import brightness, enlarge, fitted_slope
@@ -101,7 +101,7 @@ def replace_guidance(config: RefineConfig) -> RefineConfig:
     return from_dict(RefineConfig, {**to_dict(config), "guidance": {}})
 
 
-@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("name", RECIPES.names())
 def test_recipes_round_trip(name):
     config = load_recipe(name)
     assert from_dict(RefineConfig, to_dict(config)) == config

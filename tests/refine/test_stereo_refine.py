@@ -19,7 +19,7 @@ from depthlight.infer.stereo import StereoModel
 from depthlight.nets.stereo.las1 import LAS1
 from depthlight.nets.stereo.light import Light, LightConfig
 from depthlight.refine import stereo, stereo_api, stereo_files
-from depthlight.refine.stereo_config import StereoRefineConfig, load_stereo_recipe, stereo_recipes
+from depthlight.refine.stereo_config import RECIPES, StereoRefineConfig, load_stereo_recipe
 from depthlight.refine.stereo_teacher import confident_median, enlargement, teach
 
 TINY = LightConfig(pyramid=(4, 4, 8, 8, 8), match=8, groups=2, volume=(4, 4, 4, 4), upsample=4, max_disp=32)
@@ -238,7 +238,7 @@ def test_settings_are_checked(values):
 
 
 def test_recipes_hold_what_they_say():
-    for name in stereo_recipes():
+    for name in RECIPES.names():
         config = load_stereo_recipe(name)
         assert from_dict(StereoRefineConfig, to_dict(config)) == config
     assert load_stereo_recipe("fast") == StereoRefineConfig(), "the defaults are the recipe's"

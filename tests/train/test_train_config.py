@@ -6,12 +6,12 @@ import pytest
 from depthlight.core.config import from_dict, to_dict
 from depthlight.core.errors import ConfigError, FileFormatError, InputError, UnknownNameError
 from depthlight.data.augment import AugmentConfig
-from depthlight.train.config import TrainConfig, load_config, recipes
+from depthlight.train.config import RECIPES, TrainConfig, load_config
 
 
 def test_every_recipe_loads_and_round_trips_through_json() -> None:
-    assert {"debug", "cpu", "las1-paper", "las2-paper", "finetune", "adapt"} <= set(recipes())
-    for name in recipes():
+    assert {"debug", "cpu", "las1-paper", "las2-paper", "finetune", "adapt"} <= set(RECIPES.names())
+    for name in RECIPES.names():
         config = load_config(name, data=["scenes:/somewhere"])
         assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config
 

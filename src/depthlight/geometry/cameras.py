@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from .rig import is_finite
+from .rig import is_finite, resized_intrinsics
 
 Floats: TypeAlias = NDArray[np.float64]
 Vector: TypeAlias = tuple[float, float, float]
@@ -91,24 +91,7 @@ class Camera:
         Raises:
             InputError: the two sizes do not have the same shape (to 1 %).
         """
-        if (width, height) == self.size:
-            return self
-        sx, sy = width / self.width, height / self.height
-        if min(sx, sy) <= 0 or abs(sx / sy - 1) > 0.01:
-            raise InputError(
-                f"the camera is for {self.width}x{self.height} images and the image is {width}x{height}",
-                expected="the same shape",
-                hint="Give the calibration of these images; a crop needs its own principal point",
-            )
-        return replace(
-            self,
-            fx=self.fx * sx,
-            fy=self.fy * sy,
-            cx=(self.cx + 0.5) * sx - 0.5,
-            cy=(self.cy + 0.5) * sy - 0.5,
-            width=width,
-            height=height,
-        )
+        return resized_intrinsics(self, width, height)
 
     def cropped(self, x: int, y: int, width: int, height: int) -> Camera:
         """The camera of the part that begins at column ``x`` and row ``y``; it may reach beyond the image (padding)."""

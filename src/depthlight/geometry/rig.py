@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.errors import InputError
 
 if TYPE_CHECKING:
-    from .cameras import StereoCameras
+    from .cameras import Camera, StereoCameras
 
 POSITIVE = ("fx", "fy", "baseline", "width", "height")
+
+AnyCamera = TypeVar("AnyCamera", "Camera", "StereoRig")
 
 
 def is_finite(value: Any) -> bool:
@@ -21,6 +23,33 @@ def is_finite(value: Any) -> bool:
         return math.isfinite(value)
     except (OverflowError, TypeError):  # an integer beyond all floats; not a number at all
         return False
+
+
+def resized_intrinsics(camera: AnyCamera, width: int, height: int) -> AnyCamera:
+    """The camera, or rig, of the same images at another size; pixel centres are at whole coordinates.
+
+    Raises:
+        InputError: the two sizes do not have the same shape (to 1 %).
+    """
+    if (width, height) == (camera.width, camera.height):
+        return camera
+    sx, sy = width / camera.width, height / camera.height
+    if min(sx, sy) <= 0 or abs(sx / sy - 1) > 0.01:
+        known, given = ("rig", "pair") if isinstance(camera, StereoRig) else ("camera", "image")
+        raise InputError(
+            f"the {known} is for {camera.width}x{camera.height} images and the {given} is {width}x{height}",
+            expected="the same shape",
+            hint="Give the calibration of these images; a crop needs its own principal point",
+        )
+    return replace(
+        camera,
+        fx=camera.fx * sx,
+        fy=camera.fy * sy,
+        cx=(camera.cx + 0.5) * sx - 0.5,
+        cy=(camera.cy + 0.5) * sy - 0.5,
+        width=width,
+        height=height,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,25 +84,7 @@ class StereoRig:
         Raises:
             InputError: the two sizes do not have the same shape (to 1 %).
         """
-        if (width, height) == (self.width, self.height):
-            return self
-        sx, sy = width / self.width, height / self.height
-        if min(sx, sy) <= 0 or abs(sx / sy - 1) > 0.01:
-            raise InputError(
-                f"the rig is for {self.width}x{self.height} images and the pair is {width}x{height}",
-                expected="the same shape",
-                hint="Give the calibration of these images; a crop needs its own principal point",
-            )
-        return replace(
-            self,
-            fx=self.fx * sx,
-            fy=self.fy * sy,
-            cx=(self.cx + 0.5) * sx - 0.5,
-            cy=(self.cy + 0.5) * sy - 0.5,
-            doffs=self.doffs * sx,
-            width=width,
-            height=height,
-        )
+        return replace(resized_intrinsics(self, width, height), doffs=self.doffs * width / self.width)
 
     def cropped(self, x: int, y: int, width: int, height: int, *, x_right: int | None = None) -> StereoRig:
         """The rig of the part of both images that begins at column ``x`` and row ``y``.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ..core.config import from_dict, to_dict
-from ..core.errors import ConfigError, FileFormatError, InputError, UnknownNameError
+from ..core.errors import ConfigError
+from ..core.recipes import Recipes
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Recipes(Path(__file__).parent / "recipes")
 Group = Literal["tokens", "head", "offset", "depth"]
 
 
@@ -124,16 +124,11 @@ def _need_numbers(config: Any, names: tuple[str, ...], *, positive: bool = False
             raise ConfigError(f"{where}{name} is {value}", expected="above 0" if positive else "0 or more")
 
 
-def recipes() -> list[str]:
-    """Names of the recipes that come with the package."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
-
-
 def load_recipe(recipe: str, overrides: Mapping[str, Any] | None = None) -> RefineConfig:
     """The configuration of a recipe, or of a TOML file, with ``overrides`` laid over it.
 
     Args:
-        recipe: a name from :func:`recipes`, or a path ending in ``.toml``.
+        recipe: a name from ``RECIPES``, or a path ending in ``.toml``.
         overrides: field names to values; ``guidance`` may be a mapping of its own. None values are left out.
 
     Raises:
@@ -141,7 +136,7 @@ def load_recipe(recipe: str, overrides: Mapping[str, Any] | None = None) -> Refi
         InputError, FileFormatError: the file is missing, or is no TOML.
         ConfigError: a value is refused.
     """
-    return from_dict(RefineConfig, _laid_over(_read(_path(recipe)), overrides or {}))
+    return from_dict(RefineConfig, _laid_over(RECIPES.read(recipe), overrides or {}))
 
 
 def changed(config: RefineConfig, overrides: Mapping[str, Any]) -> RefineConfig:
@@ -158,21 +153,3 @@ def _laid_over(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[
 def without_guidance(config: RefineConfig) -> RefineConfig:
     """The same refinement with nothing but smoothness to follow (``--prior none``)."""
     return replace(config, guidance=replace(config.guidance, weight=0.0))
-
-
-def _path(recipe: str) -> Path:
-    path = Path(recipe)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise InputError(f"{path} does not exist", expected=f"a TOML file or a recipe: {', '.join(recipes())}")
-        return path
-    if recipe not in recipes():
-        raise UnknownNameError("recipe", recipe, recipes())
-    return RECIPES / f"{recipe}.toml"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: {error}", expected="TOML") from None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ..core.config import from_dict, to_dict
-from ..core.errors import ConfigError, FileFormatError, InputError, UnknownNameError
+from ..core.errors import ConfigError
+from ..core.recipes import Recipes
 
-RECIPES = Path(__file__).parent / "recipes" / "stereo"
+RECIPES = Recipes(Path(__file__).parent / "recipes" / "stereo", "stereo recipe")
 Adapted = Literal["logits", "upsample", "disparity"]
 Pass = Literal["flipped", "enlarged", "enlarged-flipped"]
 _ADAPTED: tuple[Adapted, ...] = ("logits", "upsample", "disparity")
@@ -73,11 +73,6 @@ def _need(name: str, value: float, *, positive: bool) -> None:
         raise ConfigError(f"{name} is {value}", expected="above 0" if positive else "0 or more")
 
 
-def stereo_recipes() -> list[str]:
-    """Names of the stereo recipes that come with the package."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
-
-
 def load_stereo_recipe(recipe: str, overrides: Mapping[str, Any] | None = None) -> StereoRefineConfig:
     """The configuration of a recipe, or of a TOML file, with ``overrides`` (None values left out) laid over it.
 
@@ -87,28 +82,10 @@ def load_stereo_recipe(recipe: str, overrides: Mapping[str, Any] | None = None) 
         ConfigError: a value is refused.
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    return from_dict(StereoRefineConfig, {**_read(_path(recipe)), **given})
+    return from_dict(StereoRefineConfig, {**RECIPES.read(recipe), **given})
 
 
 def stereo_changed(config: StereoRefineConfig, overrides: Mapping[str, Any]) -> StereoRefineConfig:
     """``config`` with ``overrides`` (None values left out) laid over it."""
     given = {key: value for key, value in overrides.items() if value is not None}
     return from_dict(StereoRefineConfig, {**to_dict(config), **given})
-
-
-def _path(recipe: str) -> Path:
-    path = Path(recipe)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise InputError(f"{path} does not exist", expected="a TOML file or a stereo recipe")
-        return path
-    if recipe not in stereo_recipes():
-        raise UnknownNameError("stereo recipe", recipe, stereo_recipes())
-    return RECIPES / f"{recipe}.toml"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: {error}", expected="TOML") from None

@@ -13,7 +13,7 @@ from ..core.config import to_dict
 from ..core.errors import InputError
 from ..nets.checkpoints import read_metadata
 from . import machine
-from .config import TrainConfig, load_config, recipes, with_absolute_paths
+from .config import RECIPES, TrainConfig, load_config, with_absolute_paths
 from .distributed import join, launch, leave
 from .loop import CHECKPOINTS, CONFIG_FILE, Run, read_config, write_config
 from .release import MODEL_FILE
@@ -79,7 +79,7 @@ def _resolve(
         base, name = read_config(folder)
         return load_config(name, data=data, settings=settings, base=base), name, folder
     if recipe is None:
-        raise InputError("no recipe given", expected=f"a .toml file or one of {', '.join(recipes())}")
+        raise InputError("no recipe given", expected=f"a .toml file or one of {', '.join(RECIPES.names())}")
     name = Path(recipe).stem
     folder = out or Path("runs") / name
     if (folder / CONFIG_FILE).is_file() and any((folder / CHECKPOINTS).glob("step-*.json")):

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..core.config import from_dict
-from ..core.errors import ConfigError, FileFormatError, InputError, UnknownNameError
+from ..core.errors import ConfigError, UnknownNameError
+from ..core.recipes import Recipes
 from ..core.registry import TASK_FAMILIES
 from ..data.augment import AugmentConfig
 from ..data.mono import MonoAugmentConfig
@@ -23,7 +24,7 @@ from .machine import Precision
 from .prior_config import PriorConfig
 from .schedule import ScheduleConfig
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Recipes(Path(__file__).parent / "recipes")
 MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 PATH_OPTIONS = ("textures", "meshes", "mesh_cache")  # of the engine
 TASK_SETTINGS = {"stereo": ("stage", "augment", "loss", "teacher"), "mono": ("mono",), "prior": ("prior",)}
@@ -215,18 +216,13 @@ def _absolute_model(model: str) -> str:
     return _absolute(model) if Path(model).suffix in MODEL_SUFFIXES else model
 
 
-def recipes() -> list[str]:
-    """Names of the recipes that come with the package."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
-
-
 def load_config(
     recipe: str, *, data: Sequence[str] = (), settings: Sequence[str] = (), base: Mapping[str, Any] | None = None
 ) -> TrainConfig:
     """The configuration of a recipe or TOML file, with ``data`` and ``settings`` laid over it.
 
     Args:
-        recipe: a name from :func:`recipes`, or a path ending in ``.toml``.
+        recipe: a name from ``RECIPES``, or a path ending in ``.toml``.
         data: ``PATH`` or ``KIND:PATH``, which replace the recipe's sources.
         settings: ``key=value`` in TOML; dots reach inside (``schedule.lr=1e-3``).
         base: plain values to start from instead of a recipe (a run folder's own configuration).
@@ -235,30 +231,12 @@ def load_config(
         UnknownNameError: no such recipe or key.
         ConfigError: a value is refused.
     """
-    values = dict(base) if base is not None else _read_toml(_recipe_path(recipe))
+    values = dict(base) if base is not None else RECIPES.read(recipe)
     for setting in settings:
         values = _merge(values, _parse_setting(setting))
     if data:
         values["data"] = [_parse_source(item, str(values.get("data_kind", "scenes"))) for item in data]
     return from_dict(TrainConfig, values)
-
-
-def _recipe_path(recipe: str) -> Path:
-    path = Path(recipe)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise InputError(f"{path} does not exist", expected=f"a TOML file or a recipe: {', '.join(recipes())}")
-        return path
-    if recipe not in recipes():
-        raise UnknownNameError("recipe", recipe, recipes())
-    return RECIPES / f"{recipe}.toml"
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: {error}", expected="TOML") from None
 
 
 def _parse_setting(setting: str) -> dict[str, Any]:
