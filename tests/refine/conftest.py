@@ -16,7 +16,8 @@ from depthlight.infer.mono import MonoModel
 from depthlight.nets.mono.base import MonoNet
 from depthlight.refine.config import RefineConfig
 from depthlight.refine.guidance import Scene
-from depthlight.refine.loop import Keeping, Refinement
+from depthlight.refine.keeping import Keeping
+from depthlight.refine.loop import Refinement
 from depthlight.refine.patches import standard_raw
 from depthlight.refine.render import normals_pinhole, pseudo_depth, relight
 

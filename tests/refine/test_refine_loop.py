@@ -16,7 +16,8 @@ from depthlight.core.signals import StopRequestedError
 from depthlight.core.tolerances import tolerance
 from depthlight.io import checkpoint
 from depthlight.refine.guidance import Scene
-from depthlight.refine.loop import Keeping, Refinement, forget, working_size
+from depthlight.refine.keeping import Keeping, forget
+from depthlight.refine.loop import Refinement, working_size
 from depthlight.refine.render import Lighting, relight
 
 TINY = Path(__file__).with_name("conftest.py")
@@ -236,7 +237,7 @@ WORKER = """
 import runpy, sys
 from pathlib import Path
 import torch
-from depthlight.refine.loop import Keeping
+from depthlight.refine.keeping import Keeping
 torch.set_num_threads(1)
 folder = Path(sys.argv[2])
 run = runpy.run_path(sys.argv[1])["make_run"]

@@ -23,7 +23,8 @@ from ..io.images import ImageSource, as_image
 from . import priors
 from .config import RefineConfig, changed, load_recipe, without_guidance
 from .guidance import Guidance
-from .loop import Keeping, Refinement, Row, working_size
+from .keeping import Keeping, Row
+from .loop import Refinement, working_size
 from .result import RefineResult
 from .upsample import brightness, enlarge, fitted_slope
 

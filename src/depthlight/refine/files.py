@@ -29,7 +29,8 @@ from ..io.charts import line_chart
 from ..io.colour import robust_range
 from ..io.inverse_depth import write_inverse_depth
 from ..io.pictures import map_panel, panel, sheet, write_image
-from .loop import forget, working_size
+from .keeping import forget
+from .loop import working_size
 from .render import Lighting, relight
 from .result import RefineResult
 

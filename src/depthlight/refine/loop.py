@@ -9,28 +9,25 @@ Shapes: B = 1 photo, L lights, h × w working size, 3 sRGB channels or axes. Raw
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.errors import CheckpointError, InputError, NonFiniteError
+from ..core.errors import InputError, NonFiniteError
 from ..core.signals import StopRequestedError
 from ..io import checkpoint
 from ..nets.mono.base import MonoNet
 from . import render
 from .config import RefineConfig
 from .guidance import Guidance, Scene
+from .keeping import Keeping, NotFiniteTermError, Row, is_finite, need_finite, total
 from .patches import standard_raw
 from .variables import Variables, borrowed_head, give_back
 
-Row = dict[str, float]  # restart, step and the terms of the loss
 _RESTART_STRIDE = 1_000_003  # apart enough that the restarts of neighbouring seeds share no stream
 
 
@@ -68,22 +65,6 @@ class Progress:
     history: list[Row] = field(default_factory=list)
     last_good_B1hw: Tensor | None = None
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """Where and how often a run keeps its state; ``request`` is what a state must match to be taken up again."""
-
-    folder: Path
-    request: dict[str, Any]
-    seconds: float = 30.0  # between two checkpoints; 0 = after every step
-    resume: bool = False
-
-
-class _NotFiniteError(Exception):
-    def __init__(self, term: str) -> None:
-        super().__init__(term)
-        self.term = term
 
 
 class Refinement:
@@ -162,7 +143,7 @@ class Refinement:
 
     def _settle_unit(self, start_B1hw: Tensor) -> None:
         """The raw value that enters the pseudo depth as 1."""
-        if not _finite(start_B1hw):
+        if not is_finite(start_B1hw):
             raise NonFiniteError("the depth network's answer for this photo is not finite", hint="Try another --model")
         if self.config.unit == "standard":
             self.unit = float(start_B1hw.max() / standard_raw(start_B1hw).max())
@@ -202,7 +183,7 @@ class Refinement:
                     raise StopRequestedError
             with torch.no_grad():
                 self._keep(variables.raw(), "the refined map")
-        except _NotFiniteError as problem:
+        except NotFiniteTermError as problem:
             return Stopped(progress.restart + 1, min(progress.step + 1, self.config.steps), problem.term)
         if progress.last_good_B1hw is not None:
             progress.runs.append(progress.last_good_B1hw)
@@ -218,27 +199,20 @@ class Refinement:
         self._keep(raw_B1hw, "the raw map")
         terms = self._terms(raw_B1hw, variables.offset)
         row: Row = {"restart": self.progress.restart + 1, "step": self.progress.step + 1}
-        for name, term in terms.items():
-            row[name] = float(term.detach())
-            if not math.isfinite(row[name]):
-                raise _NotFiniteError(f"the loss term {name!r}")
         if terms:
-            total = torch.stack(list(terms.values())).sum()
-            row["loss"] = float(total.detach())
-            total.backward()  # type: ignore[no-untyped-call]
+            total(terms, row).backward()  # type: ignore[no-untyped-call]
             self._check_gradients(variables)
         variables.step()
         return row
 
     def _keep(self, raw_B1hw: Tensor, name: str) -> None:
-        if not _finite(raw_B1hw.detach()):
-            raise _NotFiniteError(name)
-        self.progress.last_good_B1hw = raw_B1hw.detach()
+        self.progress.last_good_B1hw = need_finite(raw_B1hw, name)
 
     def _check_gradients(self, variables: Variables) -> None:
         for name, group in variables.groups.items():
-            if not all(tensor.grad is None or _finite(tensor.grad) for tensor in group):
-                raise _NotFiniteError(f"the gradient of the {name}")
+            for tensor in group:
+                if tensor.grad is not None:
+                    need_finite(tensor.grad, f"the gradient of the {name}")
 
     def _terms(self, raw_B1hw: Tensor, offset: Tensor) -> dict[str, Tensor]:
         """The terms of the loss, weighted; scalars."""
@@ -278,48 +252,23 @@ class Refinement:
     # -------------------------------------------------------------------------------------------- state
 
     def _save(self, variables: Variables) -> None:
-        if self.keeping is None:
-            return
-        done = self.progress.restart * self.config.steps + self.progress.step
-        state = {
-            "format": checkpoint.FORMAT,
-            "request": self.keeping.request,
-            "progress": {**vars(self.progress)},
-            "generator": self.generator.get_state(),
-            "variables": variables.state(),
-        }
-        checkpoint.save(self.keeping.folder, state, step=done, keep=2)
+        if self.keeping is not None:
+            self.keeping.save(
+                self.progress.restart * self.config.steps + self.progress.step,
+                progress={**vars(self.progress)},
+                generator=self.generator.get_state(),
+                variables=variables.state(),
+            )
 
     def _resumed(self) -> checkpoint.State | None:
-        """The state to go on from; None begins anew, and forgets whatever was kept."""
-        if self.keeping is None:
-            return None
-        checkpoint.clean(self.keeping.folder)
-        if not self.keeping.resume:
-            forget(self.keeping.folder)
-            return None
-        state = checkpoint.load_latest(self.keeping.folder)
-        if state is None:
-            return None
-        if state["request"] != self.keeping.request:
-            raise CheckpointError(
-                f"the state in {self.keeping.folder} belongs to another refinement",
-                expected="the same photo, model, prior and settings",
-                hint="Leave out --resume to begin anew",
-            )
-        self.progress = found = Progress(**state["progress"])
-        found.runs = [run.to(self.photo_B3hw) for run in found.runs]
-        if found.last_good_B1hw is not None:
-            found.last_good_B1hw = found.last_good_B1hw.to(self.photo_B3hw)
+        """The state to go on from; None begins anew."""
+        state = self.keeping.load() if self.keeping is not None else None
+        if state is not None:
+            self.progress = found = Progress(**state["progress"])
+            found.runs = [run.to(self.photo_B3hw) for run in found.runs]
+            if found.last_good_B1hw is not None:
+                found.last_good_B1hw = found.last_good_B1hw.to(self.photo_B3hw)
         return state
-
-
-def forget(folder: Path) -> None:
-    """Remove the states kept in ``folder``, and the folder if nothing else is in it."""
-    for path in (*folder.glob("step-*.json"), *folder.glob("step-*.pt")):
-        path.unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def working_size(height: int, width: int, longest: int, multiple: int = 1, *, shortest: int = 0) -> tuple[int, int]:
@@ -349,7 +298,3 @@ def _as_picture(raw_B1hw: Tensor) -> Tensor:
     """The map scaled to 0..1 by its own range, gray, (1, 3, h, w)."""
     low, high = raw_B1hw.detach().aminmax()
     return ((raw_B1hw - low) / (high - low).clamp(min=1e-8)).expand(-1, 3, -1, -1)
-
-
-def _finite(values: Tensor) -> bool:
-    return bool(torch.isfinite(values).all())

@@ -13,7 +13,6 @@ Shapes: B = 1 pair, C channels, D disparity bins, H × W padded size (multiples 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,14 +20,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import CheckpointError, InputError, NonFiniteError
+from ..core.errors import InputError, NonFiniteError
 from ..core.signals import StopRequestedError
-from ..io import checkpoint
 from ..nets.losses import LossConfig, bin_cross_entropy, smooth_l1
 from ..nets.ops import convex_upsample_quarter, local_soft_argmax
 from ..nets.stereo.base import StereoNet
 from ..nets.stereo.light import Light
-from .loop import Keeping, Row, forget
+from .keeping import Keeping, NotFiniteTermError, Row, is_finite, need_finite, total
 from .photometric import EdgeAwareSmoothness, matched_colours, photometric
 from .stereo_config import StereoRefineConfig
 
@@ -70,12 +68,6 @@ class _Progress:
     step: int = 0
     history: list[Row] = field(default_factory=list)
     seconds: float = 0.0
-
-
-class _NotFiniteError(Exception):
-    def __init__(self, term: str) -> None:
-        super().__init__(term)
-        self.term = term
 
 
 class AdaptedAnswer:
@@ -159,7 +151,7 @@ class StereoRefinement:
         """
         with torch.no_grad():
             start_BHW = last_BHW = self._answer()
-        if not _finite(start_BHW):
+        if not is_finite(start_BHW):
             raise NonFiniteError("the stereo network's answer for this pair is not finite", hint="Try another --model")
         stopped = ""
         self._resume()
@@ -180,8 +172,8 @@ class StereoRefinement:
                 if stop:
                     raise StopRequestedError
             with torch.no_grad():
-                last_BHW = _checked(self._answer(), "the refined disparity")
-        except _NotFiniteError as problem:
+                last_BHW = need_finite(self._answer(), "the refined disparity")
+        except NotFiniteTermError as problem:
             stopped = f"{problem.term} is not finite at step {min(self.progress.step + 1, self.config.steps)}"
         return StereoOutcome(start_BHW, last_BHW, self.progress.history, stopped, self.progress.seconds)
 
@@ -193,20 +185,14 @@ class StereoRefinement:
         self.answer.optimizer.zero_grad(set_to_none=True)
         scores_BDhw = self.answer.scores()
         disparity_BHW = self.answer.disparity(scores_BDhw)
-        last_BHW = _checked(disparity_BHW.detach(), "the disparity")
+        last_BHW = need_finite(disparity_BHW, "the disparity")
         row: Row = {"step": self.progress.step + 1}
         terms = self.terms(scores_BDhw, disparity_BHW)
-        for name, term in terms.items():
-            row[name] = float(term.detach())
-            if not math.isfinite(row[name]):
-                raise _NotFiniteError(f"the loss term {name!r}")
         if terms:
-            total = torch.stack(list(terms.values())).sum()
-            row["loss"] = float(total.detach())
-            total.backward()  # type: ignore[no-untyped-call]
+            total(terms, row).backward()  # type: ignore[no-untyped-call]
             for name, group in self.answer.groups.items():
                 if group.grad is not None:
-                    _checked(group.grad, f"the gradient of the {name}")
+                    need_finite(group.grad, f"the gradient of the {name}")
             self.answer.optimizer.step()
         return row, last_BHW
 
@@ -229,33 +215,19 @@ class StereoRefinement:
     # -------------------------------------------------------------------------------------------- state
 
     def _save(self, keeping: Keeping) -> None:
-        state = {
-            "format": checkpoint.FORMAT,
-            "request": keeping.request,
-            "progress": {**vars(self.progress)},
-            "values": {name: group.detach().clone() for name, group in self.answer.groups.items()},
-            "optimizer": self.answer.optimizer.state_dict(),
-        }
-        checkpoint.save(keeping.folder, state, step=self.progress.step, keep=2)
+        keeping.save(
+            self.progress.step,
+            progress={**vars(self.progress)},
+            values={name: group.detach().clone() for name, group in self.answer.groups.items()},
+            optimizer=self.answer.optimizer.state_dict(),
+        )
 
     @torch.no_grad()
     def _resume(self) -> None:
-        """Take up the newest state, if that was asked for; otherwise forget what was kept."""
-        if self.keeping is None:
-            return
-        checkpoint.clean(self.keeping.folder)
-        if not self.keeping.resume:
-            forget(self.keeping.folder)
-            return
-        state = checkpoint.load_latest(self.keeping.folder)
+        """Take up the newest state, if that was asked for."""
+        state = self.keeping.load() if self.keeping is not None else None
         if state is None:
             return
-        if state["request"] != self.keeping.request:
-            raise CheckpointError(
-                f"the state in {self.keeping.folder} belongs to another refinement",
-                expected="the same pair, model and settings",
-                hint="Leave out --resume to begin anew",
-            )
         self.progress = _Progress(**state["progress"])
         for name, group in self.answer.groups.items():
             group.copy_(state["values"][name])
@@ -275,13 +247,3 @@ class _evaluating:  # noqa: N801 - a context manager
     def __exit__(self, *problem: object) -> None:
         for module, mode in self._modes.items():
             module.training = mode
-
-
-def _checked(values: Tensor, name: str) -> Tensor:
-    if not _finite(values):
-        raise _NotFiniteError(name)
-    return values
-
-
-def _finite(values: Tensor) -> bool:
-    return bool(torch.isfinite(values).all())

@@ -30,7 +30,7 @@ from ..infer.prediction import StereoMatcher, StereoPrediction
 from ..infer.search_range import ONE_PASS
 from ..infer.stereo import MULTIPLE, StereoModel
 from ..io.images import ImageSource
-from .loop import Keeping, Row
+from .keeping import Keeping, Row
 from .stereo import PairTensors, StereoRefinement
 from .stereo_config import StereoRefineConfig, load_stereo_recipe, stereo_changed
 from .stereo_result import StereoRefineResult

@@ -24,7 +24,7 @@ from ..io.charts import line_chart
 from ..io.colour import robust_range
 from ..io.pictures import map_panel, panel, write_image
 from .files import curve, side_by_side, table
-from .loop import forget
+from .keeping import forget
 from .stereo_result import StereoRefineResult
 
 STATE = "state"
