@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from depthlight.train import checkpoint
+from depthlight.io import checkpoint
 from depthlight.train.loop import CHECKPOINTS
 
 MIXTURE = {"layered": 0.40, "meshes": 0.25, "photowarp": 0.20, "rooms": 0.15}

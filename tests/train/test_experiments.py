@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from depthlight.train import checkpoint, evaluation
+from depthlight.io import checkpoint
+from depthlight.train import evaluation
 from depthlight.train.config import load_config
 from depthlight.train.log import append_row
 from depthlight.train.loop import CHECKPOINTS

@@ -15,8 +15,9 @@ import torch
 from depthlight.core.config import from_dict
 from depthlight.core.errors import CheckpointError, ConfigError, InputError, UnknownNameError
 from depthlight.infer.mono import load_mono
+from depthlight.io import checkpoint
 from depthlight.nets.checkpoints import read_metadata
-from depthlight.train import checkpoint, evaluation
+from depthlight.train import evaluation
 from depthlight.train.config import TrainConfig, load_config
 from depthlight.train.log import METRICS, read_rows
 from depthlight.train.loop import CHECKPOINTS, Run

@@ -15,7 +15,8 @@ import torch
 
 from depthlight.core.errors import ConfigError
 from depthlight.core.tolerances import tolerance
-from depthlight.train import checkpoint, evaluation
+from depthlight.io import checkpoint
+from depthlight.train import evaluation
 from depthlight.train.config import TrainConfig
 from depthlight.train.distributed import Ranks
 from depthlight.train.log import METRICS, read_rows

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from depthlight.train import checkpoint
+from depthlight.io import checkpoint
 from depthlight.train.config import TrainConfig
 from depthlight.train.log import METRICS, read_rows
 from depthlight.train.loop import CHECKPOINTS, Run
@@ -100,7 +100,7 @@ def test_a_stop_in_mid_run_changes_no_bits(tiny: Tiny, tmp_path: Path, monkeypat
 def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
     script = (
         "import signal\n"
-        "from depthlight.train.signals import StopFlag\n"
+        "from depthlight.core.signals import StopFlag\n"
         "with StopFlag() as stop:\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    assert stop.requested == signal.SIGTERM\n"

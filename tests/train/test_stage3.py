@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from depthlight.core.errors import DepthlightError, FileFormatError, InputError
+from depthlight.core.signals import StopRequestedError
 from depthlight.data.samples import StereoSample
 from depthlight.data.scenes import SceneFolder
 from depthlight.infer.prediction import ModelIdentity, StereoPrediction
@@ -14,7 +15,6 @@ from depthlight.io.disparity_files import read_disparity, write_disparity
 from depthlight.train import stage3
 from depthlight.train.config import TeacherConfig, TrainConfig
 from depthlight.train.distributed import Ranks
-from depthlight.train.signals import StopRequestedError
 
 Tiny = Callable[..., TrainConfig]
 PLAIN = TeacherConfig(ensemble=False, left_right=False, edges=False, spread_px=0.0)

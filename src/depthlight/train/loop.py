@@ -21,14 +21,15 @@ from torch import Tensor
 from ..core.config import from_dict, to_dict
 from ..core.errors import ConfigError, DepthlightError, InputError
 from ..core.memory import keep_freed_memory
+from ..core.signals import StopFlag, StopRequestedError
+from ..io import checkpoint
 from ..io.atomic import atomic_write_bytes
-from . import checkpoint, evaluation, machine, pictures, release
+from . import evaluation, machine, pictures, release
 from .config import TrainConfig
 from .distributed import RankLostError, Ranks
 from .ema import Ema
 from .log import BadLog, RunLog
 from .schedule import ScheduleConfig, learning_rate, settle
-from .signals import StopFlag, StopRequestedError
 from .step import Stepper, StepResult, freeze_batch_norm, refuse
 from .task import Measure, TrainBatch, make_task
 

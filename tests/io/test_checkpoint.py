@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from depthlight.core.errors import CheckpointError, DepthlightWarning, OutputError
-from depthlight.train import checkpoint
+from depthlight.io import checkpoint
 
 
 def state(step: int) -> dict[str, Any]:
