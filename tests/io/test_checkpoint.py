@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from depthlight.core.errors import CheckpointError, DepthlightWarning, OutputError
 from depthlight.io import checkpoint
+
+torch = pytest.importorskip("torch")
 
 
 def state(step: int) -> dict[str, Any]:
