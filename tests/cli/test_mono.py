@@ -73,9 +73,19 @@ def test_a_folder_goes_on_and_does_only_what_is_missing(call, weights, tmp_path)
     assert told["done"] == ["p0", "p1", "p2"], "another request is another result"
 
 
+def test_side_by_side_for_three_d_viewers(call, weights, tmp_path):
+    photo, out = picture(tmp_path / "photo.png", 0), tmp_path / "out"
+    assert call("mono", photo, "-o", out, "-m", weights, "--sbs", 5)[0] == 0
+    assert Image.open(out / "side_by_side.jpg").size == (128, 40)
+    assert "side_by_side.jpg" in json.loads((out / "result.json").read_text())["files"]
+    assert call("mono", photo, "-o", out, "-m", weights)[0] == 0
+    assert not (out / "side_by_side.jpg").exists(), "a file of an earlier run is gone"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--sbs", "30"], "% of the width"),
         (["--focal", "100"], "metric models"),
         (["--format", "exr"], "any of png, npy"),
         (["--quantity", "metres"], "quantity"),

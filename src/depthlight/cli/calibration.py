@@ -25,19 +25,26 @@ UnitOption = Annotated[str | None, typer.Option("--unit", help="Unit of the cali
 
 
 def rig_for(
-    calib: Path | None, image: Path, *, side_by_side: bool, format: str | None = None, unit: str | None = None
+    calib: Path | None,
+    image: Path,
+    *,
+    side_by_side: bool,
+    size: tuple[int, int] | None = None,
+    format: str | None = None,
+    unit: str | None = None,
 ) -> StereoRig | None:
-    """The rig of a rectified pair, None without a file; ``image`` gives the size where the file states none.
+    """The rig of a rectified pair, None without a file.
+
+    ``size`` (width, height), or ``image``, gives the size where the file states none.
 
     Raises:
         InputError, FileFormatError: see :meth:`depthlight.StereoRig.from_file`.
     """
     if calib is None:
         return None
-    size = None
     with contextlib.suppress(DepthlightError):  # a bad image is told where it is read; others may be good
-        height, width = image_size(image)
-        size = (width // 2 if side_by_side else width, height)
+        height, width = (0, 0) if size else image_size(image)
+        size = size or (width // 2 if side_by_side else width, height)
     return StereoRig.from_file(calib, size=size, format=format, unit=unit)
 
 

@@ -63,7 +63,7 @@ class Progress:
 
 
 @contextmanager
-def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Progress]:
+def progress(title: str, total: int | None, *, quiet: bool = False) -> Iterator[Progress]:
     """A progress bar with rate and time left on standard error; silent with ``quiet`` or without a terminal."""
     if quiet or not sys.stderr.isatty():
         yield Progress()

@@ -13,6 +13,7 @@ from ..core.registry import sha256_of
 from ..infer.folder import is_complete, need_apart, need_writable
 from ..infer.mono import load_mono
 from ..infer.mono_folder import FORMATS, OWNED, save_mono
+from ..infer.second_view import need_percent, side_by_side
 from ..io.depth_files import read_depth
 from ..io.images import read_image
 from ..refine.anchor import anchor_prediction
@@ -34,6 +35,7 @@ class Settings:
     focal: float | None
     formats: tuple[str, ...]
     anchor: Path | None = None  # measured depth
+    sbs: float | None = None  # per cent of the width
 
     def request(self, job: PhotoJob) -> dict[str, Any]:
         """Everything the result depends on: a result of another request is done again."""
@@ -44,6 +46,7 @@ class Settings:
             "focal": self.focal,
             "formats": list(self.formats),
             **({"anchor": sha256_of(self.anchor)} if self.anchor else {}),
+            **({"sbs": self.sbs} if self.sbs is not None else {}),
         }
 
 
@@ -67,6 +70,12 @@ def mono(
         Path | None,
         typer.Option(help="Measured depth of the photo in m (.png, .npy, .pfm, .tiff; 0 = unknown): gives metres."),
     ] = None,
+    sbs: Annotated[
+        float | None,
+        typer.Option(
+            help="Also side_by_side.jpg for 3-D viewers; the nearest moves by so many % of the width (2 to 4)."
+        ),
+    ] = None,
     formats: Annotated[str, typer.Option("--format", help="Besides png, npy (comma-separated).")] = "png",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do photos again whose result is there.")] = False,
     device: DeviceOption = "auto",
@@ -88,7 +97,7 @@ def mono(
     loaded = load_mono(model, device=device, precision=precision, working=working, quantity=_quantity(quantity))
     if focal is not None and loaded.quantity != "depth" and anchor is None:
         raise InputError(f"--focal is for metric models, and {loaded.name} is none", hint="Leave it out")
-    settings = Settings(loaded, focal, names, anchor)
+    settings = Settings(loaded, focal, names, anchor, need_percent(sbs))
     if photo.is_dir():
         need_writable(out)
         outcome = run_folder(
@@ -132,4 +141,12 @@ def _do(job: PhotoJob, settings: Settings) -> dict[str, Any]:
         )
         facts = {"anchor": found.summary()}
     photo_HW3, request = read_image(job.photo), settings.request(job)
-    return save_mono(job.folder, prediction, photo_HW3, formats=settings.formats, request=request, facts=facts)
+    return save_mono(
+        job.folder,
+        prediction,
+        photo_HW3,
+        formats=settings.formats,
+        side_by_side=None if settings.sbs is None else side_by_side(photo_HW3, prediction, settings.sbs),
+        request=request,
+        facts=facts,
+    )

@@ -53,6 +53,16 @@ from .metric import (
 )
 from .region import MaskOption, RoiOption, region_from
 from .search import FindRangeOption, MaxMemoryOption, MinDispOption, Search, limit_memory
+from .stereo_video import (
+    ColoursOption,
+    FpsOption,
+    FramesOption,
+    SteadyOption,
+    TopBottomOption,
+    VideoOption,
+    VideoOptions,
+)
+from .stereo_video import run as run_video
 from .work import chosen, pair_jobs, run_folder
 
 SATURATION_TO_MENTION = 0.01
@@ -124,8 +134,11 @@ class Settings:
 
 
 def stereo(
-    left: Annotated[Path, typer.Argument(help="Left image, folder of left images, or one side-by-side image.")],
-    right: Annotated[Path | None, typer.Argument(help="Right image or folder; leave out for side-by-side.")] = None,
+    left: Annotated[
+        Path,
+        typer.Argument(help="Left image, folder of left images, or one side-by-side image; video or camera index."),
+    ],
+    right: Annotated[Path | None, typer.Argument(help="The right one of these; leave out for side-by-side.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("depthlight-out"),
     model: ModelOption = None,
     weights: WeightsOption = None,
@@ -158,6 +171,12 @@ def stereo(
     ] = "png",
     roi: RoiOption = None,
     mask: MaskOption = None,
+    video: VideoOption = False,
+    top_bottom: TopBottomOption = False,
+    frames: FramesOption = None,
+    fps: FpsOption = None,
+    colours: ColoursOption = None,
+    steady: SteadyOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do pairs again whose result is there.")] = False,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
@@ -165,15 +184,19 @@ def stereo(
     threads: ThreadsOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
-) -> None:
+) -> int:
     """Disparity (px, left view) of rectified pairs.
 
     A folder run writes OUT/<name>/ per pair, goes on after a bad pair (status 1 at the end), and when started again
     does only what is missing.
     """
+    options = VideoOptions(video, top_bottom, frames, fps, colours, steady)
+    unfit = {"--roi": roi, "--mask": mask, "--cloud": cloud, "--mesh": mesh, "--voxel": voxel, "--normals": normals}
+    source = options.open(left, right, side_by_side=side_by_side, unfit=unfit | {"--export": export})
     region, region_id = region_from(roi, mask)
-    jobs = _jobs(left, right, out, side_by_side=side_by_side)
-    rig = rig_for(calib, jobs[0].left, side_by_side=right is None, format=calib_format, unit=unit)
+    jobs = [Job(left, right, out)] if source else _jobs(left, right, out, side_by_side=side_by_side)
+    size = source.size if source else None
+    rig = rig_for(calib, jobs[0].left, side_by_side=right is None, size=size, format=calib_format, unit=unit)
     settings = Settings(
         search=Search(max_disp, min_disp, find_range),
         left_right=left_right,
@@ -203,13 +226,17 @@ def stereo(
     matcher = load(model, weights=weights, backend=backend, device=device, precision=precision, threads=threads)
     limit_memory(matcher, max_memory)
     settings.search.check(matcher)
+    if source is not None:
+        if suspect:
+            say(f"{calib}: {suspect}", quiet=quiet, as_json=as_json)
+        return run_video(jobs[0], source, options, matcher, settings, overwrite=overwrite, as_json=as_json, quiet=quiet)
     if left.is_dir():
         need_writable(out)
         exported = (export, out) if export else None
         if suspect:
             say(f"{calib}: {suspect}", quiet=quiet, as_json=as_json)
         _run_folder(jobs, matcher, settings, overwrite=overwrite, exported=exported, as_json=as_json, quiet=quiet)
-        return
+        return 0
     result, doubt = _do(jobs[0], matcher, settings)
     if export:
         _export(export, out, jobs)
@@ -220,6 +247,7 @@ def stereo(
         say(f"{calib}: {suspect}", quiet=quiet, as_json=as_json)
     if doubt:
         say(f"This looks wrong: {doubt}. Run depthlight doctor on the pair.", quiet=quiet, as_json=as_json)
+    return 0
 
 
 def _jobs(left: Path, right: Path | None, out: Path, *, side_by_side: bool) -> list[Job]:

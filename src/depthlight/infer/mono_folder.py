@@ -3,7 +3,7 @@
 Layout: relative models write ``inverse_depth.png`` + ``inverse_depth.json`` (16 bits; scale and offset in the sidecar),
 metric ones ``depth.png`` + ``depth.json`` (16 bits, metres by the stated scale, 0 = none); ``.npy`` of either on
 request; with a known focal length ``cloud.ply``; ``normals.png`` (8 bits, (n + 1) / 2: red right, green up, blue
-towards the viewer), ``preview.png`` and ``result.json``.
+towards the viewer), ``preview.png``, on request ``side_by_side.jpg``, and ``result.json``.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from .mono_prediction import NAMES, MonoPrediction
 
 FORMATS = ("png", "npy")
 PANEL_WIDTH = 480
+SIDE_BY_SIDE = "side_by_side.jpg"
 # Every name a prediction may take, the one that vouches for the others first.
 OWNED = (
     RESULT,
     *(f"{stem}.{suffix}" for stem in ("inverse_depth", "depth") for suffix in ("json", *FORMATS)),
     "normals.png",
     "preview.png",
+    SIDE_BY_SIDE,
     "cloud.ply",
 )
 
@@ -43,6 +45,7 @@ def save_mono(
     image_HW3: NDArray[np.uint8],
     *,
     formats: Sequence[str] = ("png",),
+    side_by_side: NDArray[np.uint8] | None = None,
     request: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -52,6 +55,7 @@ def save_mono(
         folder: made if it is missing; files of an earlier run (:data:`OWNED`) are removed first.
         image_HW3: the image, RGB uint8, for the picture and the cloud's colours.
         formats: of the map: ``png`` (always written), ``npy`` (float32).
+        side_by_side: a picture for 3-D viewers (:mod:`depthlight.infer.second_view`).
         request: what was asked for (see :func:`depthlight.infer.folder.is_complete`).
         facts: further entries of ``result.json``.
 
@@ -71,6 +75,8 @@ def save_mono(
     clear(folder, OWNED)
     files = _write_maps(folder, prediction, tuple(dict.fromkeys(("png", *formats))))
     pictures = {"normals.png": normals_HW3, "preview.png": preview(image_HW3, prediction, normals_HW3)}
+    if side_by_side is not None:
+        pictures[SIDE_BY_SIDE] = side_by_side
     for name, picture in pictures.items():
         write_image(folder / name, picture)
     files += pictures

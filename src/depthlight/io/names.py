@@ -168,3 +168,19 @@ def split_side_by_side(image_HW3: NDArray[np.uint8]) -> tuple[NDArray[np.uint8],
         )
     half = width // 2
     return np.ascontiguousarray(image_HW3[:, :half]), np.ascontiguousarray(image_HW3[:, half:])
+
+
+def split_top_bottom(image_HW3: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The left view (top) and the right view (bottom) of an image that has one above the other, each (H/2, W, 3).
+
+    Raises:
+        InputError: the height is odd.
+    """
+    if image_HW3.shape[0] % 2:
+        raise InputError(
+            f"a top-bottom image of {image_HW3.shape[1]}×{image_HW3.shape[0]} cannot be split",
+            expected="an even height",
+            hint="Crop it by hand",
+        )
+    half = image_HW3.shape[0] // 2
+    return np.ascontiguousarray(image_HW3[:half]), np.ascontiguousarray(image_HW3[half:])
