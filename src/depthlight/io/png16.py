@@ -17,6 +17,8 @@ from ..core.errors import FileFormatError
 from .atomic import atomic_path
 from .guard import DEFAULT_LIMITS, FileSource, ImageLimits, guarded, open_plugin, opened, sniff
 
+COMPRESSION = 4  # of 9: a third of the time of the usual 6 for 1.5 % more bytes
+
 
 def read_png16(
     source: FileSource,
@@ -102,7 +104,7 @@ def write_png16(
     for name, text in {key: f"{scale:g}", **(texts or {})}.items():
         info.add_text(name, text)
     with atomic_path(path) as temporary:
-        Image.fromarray(stored_HW).save(temporary, format="PNG", pnginfo=info)
+        Image.fromarray(stored_HW).save(temporary, format="PNG", pnginfo=info, compress_level=COMPRESSION)
 
 
 def _checked_png(stream: BinaryIO, label: str, limits: ImageLimits) -> Image.Image:
