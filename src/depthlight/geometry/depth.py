@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..core.config import to_dict
 from ..core.errors import InputError
 from ..io.depth_files import write_depth
+from ..io.hover import hover_html
 from .cloud import PointCloud
 from .mesh import Mesh, grid_mesh
 from .rig import StereoRig
@@ -19,7 +20,7 @@ from .surface import Jumps, find_jumps, normals, tails
 CONFIDENT = 3.0  # px, one sigma: on hard scenes drops half of the wrong points and one good point in fifteen
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DepthMap:
     """Metres; ``depth`` is (H, W) float32, finite where ``valid`` (H, W) bool is true and 0 elsewhere.
 
@@ -31,6 +32,20 @@ class DepthMap:
     valid: NDArray[np.bool_]
     rig: StereoRig
     sigma: NDArray[np.float32] | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.depth.shape
+        known = self.depth[self.valid]
+        span = f"{known.min():.3g} to {known.max():.3g} m" if known.size else "nothing known"
+        return f"<DepthMap {width}x{height}: {span}, {100 * self.valid.mean():.0f} % valid>"
+
+    def _repr_html_(self) -> str:
+        """In notebooks: near is bright, with the metres under the pointer."""
+        near = np.divide(1, self.depth, out=np.zeros_like(self.depth), where=self.valid)
+        maps = {"1/depth": (near, "1/m"), "depth": (np.where(self.valid, self.depth, np.nan), "m")}
+        if self.sigma is not None:
+            maps["±"] = (np.where(self.valid, self.sigma, np.nan), "m")
+        return hover_html("1/depth", maps, repr(self).strip("<>"), valid_HW=self.valid)
 
     def between(self, nearest: float | None = None, farthest: float | None = None) -> DepthMap:
         """Only what lies between two depths (metres, both included; None is no bound).

@@ -16,6 +16,7 @@ from ..core.errors import InputError
 from ..geometry.depth import DepthMap
 from ..geometry.normals import normals_orthographic, normals_pinhole, pseudo_depth
 from ..geometry.rig import StereoRig
+from ..io.hover import hover_html
 from .prediction import ModelIdentity
 
 Quantity = Literal["inverse_depth", "depth"]
@@ -25,7 +26,7 @@ RELIEF_QUANTILE, RELIEF_VALUE = 0.98, 5.0  # relative inverse depth is brought t
 NOMINAL_BASELINE = 0.1  # m, of a rig that only carries the camera: it decides what counts as a jump in a mesh
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MonoPrediction:
     """What a network sees in one image.
 
@@ -46,6 +47,22 @@ class MonoPrediction:
     seconds: float
     focal: float | None = None
     focal_from: str | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.values.shape
+        unit = " m" if self.is_metric else ""
+        return (
+            f"<MonoPrediction {width}x{height}: {NAMES[self.quantity]} {self.values.min():.3g} to "
+            f"{self.values.max():.3g}{unit}, {self.model.name}, {self.seconds:.2f} s>"
+        )
+
+    def _repr_html_(self) -> str:
+        """In notebooks: the map, with its values under the pointer."""
+        return hover_html(
+            NAMES[self.quantity],
+            {NAMES[self.quantity]: (self.values, "m" if self.is_metric else "")},
+            repr(self).strip("<>"),
+        )
 
     @property
     def is_metric(self) -> bool:

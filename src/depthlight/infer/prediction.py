@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..geometry.depth import DepthMap, disparity_to_depth
 from ..geometry.rig import StereoRig
+from ..io.hover import hover_html
 from ..io.images import ImageSource
 from .uncertainty import disparity_sigma
 
@@ -29,7 +30,7 @@ class ModelIdentity:
     device: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StereoPrediction:
     """Disparity of one pair and what is known about it.
 
@@ -61,6 +62,19 @@ class StereoPrediction:
     estimated: NDArray[np.bool_] | None = None
     region: NDArray[np.bool_] | None = None
     min_disp: int = 0
+
+    def __repr__(self) -> str:
+        height, width = self.disparity.shape
+        return (
+            f"<StereoPrediction {width}x{height}: {self.disparity.min():.1f} to {self.disparity.max():.1f} px, "
+            f"{100 * self.valid.mean():.0f} % valid, {self.model.name} on {self.model.backend} {self.model.precision}, "
+            f"{self.seconds:.2f} s>"
+        )
+
+    def _repr_html_(self) -> str:
+        """In notebooks: the disparity, with its value and confidence under the pointer."""
+        maps = {"disparity": (self.disparity, "px"), "confidence": (self.confidence, "")}
+        return hover_html("disparity", maps, repr(self).strip("<>"), valid_HW=self.region)
 
     def to_depth(self, rig: StereoRig) -> DepthMap:
         """Metres along the optical axis: ``fx · baseline / (disparity + doffs)`` (Middlebury's convention).
