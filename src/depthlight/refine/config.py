@@ -27,6 +27,7 @@ class GuidanceConfig:
         anneal: go from t_high to t_low over the run, instead of drawing between them.
         weighting: of the noise levels.
         prompt: of priors that take text; None leaves it to the prior (a caption, or none).
+        captioner: hub id or folder of the model that makes the caption; None is BLIP large.
     """
 
     weight: float = 1.0
@@ -36,6 +37,7 @@ class GuidanceConfig:
     anneal: bool | None = None
     weighting: Literal["uniform", "sds", "fantasia3d"] | None = None
     prompt: str | None = None
+    captioner: str | None = None
 
     def __post_init__(self) -> None:
         _need_numbers(self, ("weight", "scale"), where="guidance.")

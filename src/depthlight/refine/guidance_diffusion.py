@@ -162,7 +162,6 @@ def load_guidance(
     device: torch.device,
     precision: str = "fp32",
     photo_HW3: NDArray[np.uint8] | None = None,
-    captioner: str = DEFAULT_CAPTIONER,
 ) -> DiffusionGuidance:
     """Stable Diffusion as guidance.
 
@@ -173,7 +172,6 @@ def load_guidance(
         device: where it runs.
         precision: fp32, bf16 or fp16 (not on a CPU).
         photo_HW3: the photo, RGB, to caption.
-        captioner: hub id or folder of the captioning model.
 
     Raises:
         CheckpointError: a model cannot be had or read.
@@ -184,6 +182,7 @@ def load_guidance(
     if config.prompt is None:
         if photo_HW3 is None:
             raise InputError("this prior needs a prompt, or a photo to caption", hint="Give --prompt")
+        captioner = config.captioner or DEFAULT_CAPTIONER
         config = replace(config, prompt=caption(photo_HW3, captioner, device=device))
         prompt_source = f"caption by {captioner}"
     prior = load_stable_diffusion(name, device=device, precision=precision)

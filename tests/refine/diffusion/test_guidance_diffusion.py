@@ -204,7 +204,7 @@ def test_a_photo_is_captioned_once_and_the_record_says_so(folder, monkeypatch):
 
     monkeypatch.setattr(gd, "caption", say)
     photo = np.zeros((4, 5, 3), np.uint8)
-    guidance = gd.load_guidance(str(folder), GuidanceConfig(), device=CPU, photo_HW3=photo, captioner="some/captioner")
+    guidance = gd.load_guidance(str(folder), GuidanceConfig(captioner="some/captioner"), device=CPU, photo_HW3=photo)
     assert calls == [((4, 5, 3), "some/captioner")]
     said = guidance.describe()
     assert (said["prompt"], said["prompt_source"]) == ("a red house", "caption by some/captioner")
@@ -214,10 +214,9 @@ def test_a_captioner_that_fails_is_not_replaced(folder, tmp_path):
     with pytest.raises(CheckpointError, match="there is no folder"):
         gd.load_guidance(
             str(folder),
-            GuidanceConfig(),
+            GuidanceConfig(captioner=str(tmp_path / "nowhere")),
             device=CPU,
             photo_HW3=np.zeros((4, 5, 3), np.uint8),
-            captioner=str(tmp_path / "nowhere"),
         )
 
 
