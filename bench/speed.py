@@ -1,47 +1,68 @@
-"""Section ``speed``: every variant in its own process, taking turns so that a drift of the machine hits all alike."""
+"""Section ``speed``: networks, runtimes and precisions in turns, against the plain networks and OpenCV's StereoSGBM."""
 
 from __future__ import annotations
 
-import json
 import os
-import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from bench.report import ROOT, in_words, machine, number, short_hash, table, write_section
-from bench.speed_worker import LAS, RANGE, THREADS, VARIANTS
+from bench.report import PICTURES, ROOT, in_words, machine, number, short_hash, table, write_section
 
+from depthlight.backends.openvino import has_bf16
+from depthlight.cli.bench import with_graphs
 from depthlight.core.registry import DEFAULT_MODEL, bundled
+from depthlight.eval import bench
+from depthlight.eval.bench import PEAK, RANGE, Measured, Row
+from depthlight.io.pictures import write_image
 
+THREADS = 2
 SIZE = (384, 1248)
-KINDS = {
-    "plain": "torch eager, plain",
-    "eager": "torch eager, ours",
-    "onnxruntime": "onnxruntime",
-    "dense": "StereoSGBM HH, dense (`sgbm`)",
+LAS = ("las1.untrained", "las2-s.untrained", "las2-m.untrained")
+LIGHT = (DEFAULT_MODEL, "light-s.untrained")
+SGBM = ("sgbm:3WAY", "sgbm:SGBM", "sgbm:HH", "sgbm")
+PLAIN, KEPT = ("bench.speed_worker",), ("bench.speed_worker", "--keep-memory")
+NAMES = {"las1": "LAS1", "las2-s": "LAS2-S", "las2-m": "LAS2-M", "peak": "dense 3×3 convolution"}
+NAMES |= {"sgbm": "StereoSGBM HH, dense (`sgbm`)"} | {
+    f"sgbm:{mode}": f"StereoSGBM {mode}" for mode in ("3WAY", "SGBM", "HH")
 }
-FAMILIES = {"las1": "LAS1", "las2-s": "LAS2-S", "las2-m": "LAS2-M", "light": "light", "opencv": "OpenCV"}
-ALLOCATOR = ("LD_PRELOAD", "MALLOC_CONF", "GLIBC_TUNABLES")  # variables that would change it
-Figures = dict[str, float]
 
 
-def run(rounds: int, runs: int) -> None:
-    """Measure ``runs`` passes of each variant in each of ``rounds`` rounds, and write the section."""
-    facts = machine("torch", "onnxruntime", "opencv-python-headless")
-    found: dict[str, list[dict[str, Any]]] = {variant: [] for variant in VARIANTS}
+def rows() -> list[Row]:
+    """What is measured, without graphs."""
+    precisions = ("fp32", "bf16") if has_bf16() else ("fp32",)
+    place: dict[str, Any] = {"height": SIZE[0], "width": SIZE[1], "threads": THREADS}
+    found = []
+    for model in (*LAS, *LIGHT):
+        ours = Row(model=model, backend="torch", **place)
+        if model in LAS:
+            found += [replace(ours, worker=PLAIN), replace(ours, worker=KEPT)]
+        found += [ours, replace(ours, backend="onnxruntime")]
+        found += [replace(ours, backend="openvino", precision=precision) for precision in precisions]
+    found += [Row(model=model, backend="opencv", **place) for model in SGBM]
+    return found + [Row(model=PEAK, backend="torch", precision=precision, **place) for precision in precisions]
+
+
+def run(rounds: int, runs: int, data: Path | None, names: Path | None) -> None:
+    """Measure ``runs`` passes of each row in each of ``rounds`` rounds, and write the section.
+
+    With scenes (``data``, those listed in ``names``) the picture of error against time is written, too.
+    """
+    facts = machine("torch", "onnxruntime", "openvino", "opencv-python-headless")
+    os.environ["PYTHONPATH"] = str(ROOT)  # where the plain worker is
     with tempfile.TemporaryDirectory() as folder:
-        print("speed: pair and graphs", flush=True)
-        _worker("prepare", folder, *map(str, SIZE))
-        for turn in range(rounds):
-            for variant in VARIANTS:
-                found[variant].append(json.loads(_worker(variant, folder, str(runs))))
-                print(f"speed: round {turn + 1}/{rounds} {variant} {_median(found[variant][-1]):.3f} s", flush=True)
+        print("speed: graphs", flush=True)
+        planned = with_graphs(rows(), Path(folder))
+        found = bench.run(
+            planned,
+            rounds=rounds,
+            runs=runs,
+            scenes=(data, names) if data else None,
+            told=lambda note: print(f"speed: {note}", flush=True),
+        )
     facts["load_after"] = round(os.getloadavg()[0], 2)
-    results = {variant: summary(variant, found) for variant in VARIANTS}
     raw = {
         "machine": facts,
         "size": list(SIZE),
@@ -50,60 +71,59 @@ def run(rounds: int, runs: int) -> None:
         "range": RANGE,
         "rounds": rounds,
         "runs": runs,
-        "results": results,
-        "seconds": {variant: [turn["seconds"] for turn in turns] for variant, turns in found.items()},
+        "rows": results(found),
     }
     write_section("speed", _text(raw), raw)
+    if data is not None:
+        write_image(PICTURES / "pareto.png", bench.pareto(raw["rows"]))
 
 
-def summary(variant: str, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figures:
-    """Median and quartiles (ms) over all passes, peak memory (MiB, the largest), and ratios to the plain networks.
-
-    A ratio is the median over rounds of the quotient of the two medians of a round, so a slow minute cancels.
-    """
-    turns = found[variant]
-    times = [1000 * seconds for turn in turns for seconds in turn["seconds"]]
-    low, median, high = (float(value) for value in np.percentile(times, [25, 50, 75]))
-    figures = {"median_ms": median, "quartile1_ms": low, "quartile3_ms": high}
-    figures["peak_mib"] = max(turn["peak_mib"] for turn in turns)
-    figures["before_mib"] = statistics.median(turn["before_mib"] for turn in turns)
-    for family in LAS:
-        if plain := found.get(f"{family}:plain"):
-            pairs = zip(turns, plain, strict=True)
-            figures[f"of_{family}"] = statistics.median(_median(own) / _median(other) for own, other in pairs)
-    return figures
+def results(found: Sequence[Measured]) -> list[dict[str, Any]]:
+    """The benchmark's report, and how many times faster than its plain network a row is (round by round)."""
+    plain = {one.row.model: one for one in found if one.row.worker == PLAIN}
+    told = []
+    for one, figures in zip(found, bench.report(found), strict=True):
+        base = plain.get(one.row.model)
+        told.append(figures | {"how": _how(one.row), "times_plain": base.ratio(one) if base else None})
+    return told
 
 
-def _median(turn: Mapping[str, Any]) -> float:
-    return statistics.median(turn["seconds"])
-
-
-def _worker(*arguments: str) -> str:
-    """Output of the worker; its threads are fixed and the allocator is the system's own."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(THREADS))
-    kept = {key: value for key, value in os.environ.items() if key not in ALLOCATOR}
-    command = [sys.executable, "-m", "bench.speed_worker", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env={**kept, **threads}, stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout.splitlines()[-1] if done.stdout else ""
+def _how(row: Row) -> str:
+    if row.backend == "opencv":
+        return "OpenCV"
+    if row.backend == "torch" and row.model != PEAK:
+        kinds = {PLAIN: "plain", KEPT: "plain, memory kept"}
+        return f"torch eager {row.precision}, {kinds.get(row.worker, 'ours')}"
+    return f"{row.backend} {row.precision}"
 
 
 def _text(raw: Mapping[str, Any]) -> str:
     facts = raw["machine"]
     height, width = raw["size"]
     intro = (
-        f"One pair of {height}×{width} of the engine, {raw['range']} px, fp32, {raw['threads']} threads; "
+        f"One pair of {height}×{width} of the engine, {raw['range']} px, {raw['threads']} threads; "
         f"{raw['rounds']} rounds of {raw['runs']} passes of each in turn, each time in a new process after one pass "
         f"that does not count. {in_words(facts)}. Load average {facts['load_before']} before (a quiet machine is near "
-        f"0) and {facts['load_after']} after. light is {DEFAULT_MODEL}, weights {short_hash(raw['light_sha256'])}."
+        f"0) and {facts['load_after']} after. light is {DEFAULT_MODEL}, weights {short_hash(raw['light_sha256'])}; "
+        "the other networks have fresh weights."
     )
-    header = ["variant", "median ms", "quartiles ms", "peak MiB"]
-    header += [f"of plain {FAMILIES[family]}" for family in LAS]
-    rows = []
-    for variant, figures in raw["results"].items():
-        family, kind = variant.split(":")
-        spread = f"{figures['quartile1_ms']:.0f}–{figures['quartile3_ms']:.0f}"
-        ratios = [number(figures.get(f"of_{other}"), 3) for other in LAS]
-        how = KINDS.get(kind, f"StereoSGBM {kind}")
-        median, peak = (f"{figures[key]:.0f}" for key in ("median_ms", "peak_mib"))
-        rows.append([f"{FAMILIES[family]}, {how}", median, spread, peak, *ratios])
-    return f"{intro}\n\n{table(header, rows)}"
+    header = ["variant", "median ms", "quartiles ms", "peak MiB", "GMACs", "GMAC/s", "times the floor"]
+    header += ["times as fast as plain", "of SGBM 3WAY"]
+    lines = []
+    for row in raw["rows"]:
+        model = row["model"].removesuffix(".untrained")
+        macs = row["macs"] and row["macs"] / 1e9
+        lines.append(
+            [
+                f"{NAMES.get(model, model)}, {row['how']}",
+                f"{row['median_ms']:.0f}",
+                f"{row['quartile1_ms']:.0f}–{row['quartile3_ms']:.0f}",
+                number(row["peak_mib"], 0),
+                number(macs, 1),
+                number(row["gmacs_per_second"], 0),
+                number(row["of_floor"], 1),
+                number(row["times_plain"]),
+                number(row["of_sgbm_3way"]),
+            ]
+        )
+    return f"{intro}\n\n{table(header, lines)}"

@@ -3,7 +3,8 @@
 Usage: python tools/figures.py SECTION [options]      (see SECTION --help)
 
     accuracy     --data DIR --list FILE     public28: the bundled models and SGBM            about 3 minutes
-    speed        [--rounds N --runs N]      384×1248, two threads; wants a quiet machine     about 10 minutes
+    speed        [--rounds N --runs N] [--data DIR --list FILE]   384×1248, two threads; wants a quiet machine;
+                                            with scenes also docs/pictures/pareto.png        about 20 minutes
     footprint    [--tests-seconds S | --run-tests]   installed size, start, tests, lines     about 2 minutes
     invariances  [--pairs N]                X1–X8 of the bundled default                     about 3 minutes
     pictures                                docs/pictures                                    under a minute
@@ -37,7 +38,7 @@ def run(section: str, options: argparse.Namespace) -> None:
     elif section == "speed":
         from bench import speed
 
-        speed.run(options.rounds, options.runs)
+        speed.run(options.rounds, options.runs, options.data, options.list)
     elif section == "footprint":
         from bench import footprint
 
@@ -65,8 +66,9 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = top.add_subparsers(dest="section", required=True)
     subs = {name: verbs.add_parser(name) for name in (*SECTIONS, "all", "training", "uncertainty")}
-    subs["uncertainty"].add_argument("--data", type=Path, help="folder of scene folders")
-    subs["uncertainty"].add_argument("--list", type=Path, help="the scenes to take")
+    for name in ("uncertainty", "speed"):
+        subs[name].add_argument("--data", type=Path, help="folder of scene folders")
+        subs[name].add_argument("--list", type=Path, help="the scenes to take")
     subs["training"].add_argument("--run", type=Path, required=True, help="folder of the run")
     for name in ("accuracy", "all"):
         subs[name].add_argument("--data", type=Path, required=True, help="folder of scene folders")

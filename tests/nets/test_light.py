@@ -10,6 +10,7 @@ import torch
 
 from depthlight.core.errors import ConfigError, InputError
 from depthlight.core.tolerances import tolerance
+from depthlight.nets.stereo import build
 from depthlight.nets.stereo.base import check_finite, parameter_count
 from depthlight.nets.stereo.light import Light, LightConfig
 
@@ -131,3 +132,19 @@ def test_prototype_computes_what_the_lab_graph_computed(backend):
         disparity, confidence = dl.load("light.prototype", backend=backend, threads=1).backend.run(left, right, 192)
         np.testing.assert_allclose(disparity[0], golden["disparity"], atol=tolerance("light.prototype.onnx"))
         np.testing.assert_allclose(confidence[0], golden["confidence"], atol=tolerance("light.prototype.onnx"))
+
+
+@pytest.mark.parametrize("family", ["light", "light-s"])
+def test_the_copy_for_export_computes_the_same(family):
+    net = build(family, {"max_disp": 64}).double().eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+            torch.nn.init.normal_(module.running_mean)
+    left = torch.rand(2, 3, 64, 96, dtype=torch.float64) * 255
+    names = list(net.state_dict())
+    with torch.no_grad():
+        answer, folded = net(left, left.roll(-8, 3)), net.for_export()(left, left.roll(-8, 3))
+    assert answer.disparity_B1HW.std() > 0.1
+    assert float((answer.disparity_B1HW - folded.disparity_B1HW).abs().max()) <= tolerance("ops.reference.float64")
+    assert list(net.state_dict()) == names  # the network itself is as it was

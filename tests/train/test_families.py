@@ -17,6 +17,7 @@ from depthlight.train.step import Stepper
 
 SMALL = {
     "light": {"pyramid": [8, 8, 8, 8, 8], "match": 8, "groups": 2, "volume": [4, 4, 4, 4], "upsample": 8},
+    "light-s": {"pyramid": [8, 8, 8, 8, 8], "match": 8, "groups": 4, "volume": [4, 4, 4, 4], "upsample": 8},
     "las1": {"blocks": [1, 1, 1]},
     **{family: {"blocks": [1, 1, 1]} for family in ("las2-s", "las2-m", "las2-l")},
     "las2-h": {"blocks": [1, 1, 1], "iterations": 2},

@@ -21,7 +21,7 @@ from .errors import CheckpointError, InputError, UnknownNameError
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT_MODEL = "light.prototype"
 
-NETWORK_FAMILIES = ("light", "las1", "las2-s", "las2-m", "las2-l", "las2-h")
+NETWORK_FAMILIES = ("light", "light-s", "las1", "las2-s", "las2-m", "las2-l", "las2-h")
 CLASSICAL = ("sgbm", "sgbm-oracle")
 MONO_FAMILIES = ("mono",)
 PRIOR_FAMILIES = ("relight",)

@@ -49,7 +49,7 @@ def export_onnx(
     """
     require("onnx", extra="export")
     require("onnxscript", extra="export")
-    wrapped = _Tuple(net.float().cpu(), max_disp or net.max_disp).eval()
+    wrapped = _Tuple(net.float().cpu().for_export(), max_disp or net.max_disp).eval()
     batch, rows, columns = (torch.export.Dim(name, min=1, max=1 << 10) for name in ("batch", "rows", "columns"))
     shape = {0: batch, 2: net.multiple * rows, 3: net.multiple * columns}
     example = torch.rand(2, 3, 4 * net.multiple, 6 * net.multiple) * 255

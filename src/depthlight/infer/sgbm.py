@@ -229,7 +229,7 @@ def sgbm_disparity(
         cv2.copyMakeBorder(image, 0, 0, margin, 0, cv2.BORDER_REPLICATE) for image in (left_HW3, right_HW3)
     )
     try:
-        sixteenths_HW = _opencv_matcher(count, config).compute(wide_left, wide_right)
+        sixteenths_HW = opencv_matcher(count, config).compute(wide_left, wide_right)
     except cv2.error as error:
         if error.code != cv2.Error.StsNoMem:
             raise
@@ -290,7 +290,8 @@ def _disparity_count(max_disp: int) -> int:
     return count
 
 
-def _opencv_matcher(count: int, config: SgbmConfig) -> Any:  # OpenCV 5 has no type for it
+def opencv_matcher(count: int, config: SgbmConfig) -> Any:  # OpenCV 5 has no type for it
+    """OpenCV's own matcher over ``count`` disparities (a multiple of 16)."""
     return cv2.StereoSGBM.create(
         minDisparity=0,
         numDisparities=count,

@@ -103,7 +103,7 @@ def _diagonals(pairs_Nhtxv: Tensor, bins: int) -> Tensor:
 
 def soft_argmin(logits_BDhw: Tensor) -> Tensor:
     """Expected bin under the softmax over D (GC-Net, arXiv 1703.04309, eq. 1): (B, 1, h, w), in bins, 0..D−1."""
-    prob_BDhw = at_least_float32(logits_BDhw).softmax(1)
+    prob_BDhw = _softmax(at_least_float32(logits_BDhw))
     return (prob_BDhw * _bin_index(prob_BDhw)).sum(1, keepdim=True)
 
 
@@ -113,12 +113,20 @@ def local_soft_argmax(logits_BDhw: Tensor, radius: int = 2) -> tuple[Tensor, Ten
     Returns:
         value_B1hw in bins, 0..D−1; mass_B1hw in (0, 1], which serves as confidence.
     """
-    prob_BDhw = at_least_float32(logits_BDhw).softmax(1)
+    prob_BDhw = _softmax(at_least_float32(logits_BDhw))
     index_D11 = _bin_index(prob_BDhw)
     mode_B1hw = prob_BDhw.argmax(1, keepdim=True).to(prob_BDhw.dtype)
     near_BDhw = prob_BDhw * ((index_D11 - mode_B1hw).abs() <= radius).to(prob_BDhw.dtype)
     mass_B1hw = near_BDhw.sum(1, keepdim=True)  # at least 1/D, so the division is safe
     return (near_BDhw * index_D11).sum(1, keepdim=True) / mass_B1hw, mass_B1hw.clamp(max=1.0)
+
+
+def _softmax(x: Tensor) -> Tensor:
+    """Softmax over axis 1. In a graph by hand: onnxruntime's own, on any axis but the last, takes five times longer."""
+    if not is_exporting():
+        return x.softmax(1)
+    raised = (x - x.amax(1, keepdim=True)).exp()
+    return raised / raised.sum(1, keepdim=True)
 
 
 def _bin_index(prob_BDhw: Tensor) -> Tensor:
@@ -139,7 +147,7 @@ def convex_upsample_full(disp_B1hw: Tensor, logits_B9HW: Tensor, factor: int = 4
     """
     batch, _, height, width = disp_B1hw.shape
     near_B9hw = _neighbours(factor * at_least_float32(disp_B1hw), border)
-    weights_B9HW = at_least_float32(logits_B9HW).softmax(1)
+    weights_B9HW = _softmax(at_least_float32(logits_B9HW))
     weights_B9hfwf = weights_B9HW.reshape(batch, 9, height, factor, width, factor)
     full_Bhfwf = (weights_B9hfwf * near_B9hw[:, :, :, None, :, None]).sum(1)
     return full_Bhfwf.reshape(batch, 1, factor * height, factor * width)
@@ -172,7 +180,7 @@ def convex_upsample_quarter(
     """
     batch, _, height, width = disp_B1hw.shape
     near_B9hw = _neighbours(factor * at_least_float32(disp_B1hw), border)
-    weights_B9Fhw = at_least_float32(logits_BKhw).reshape(batch, 9, factor * factor, height, width).softmax(1)
+    weights_B9Fhw = _softmax(at_least_float32(logits_BKhw).reshape(batch, 9, factor * factor, height, width))
     return F.pixel_shuffle((weights_B9Fhw * near_B9hw.unsqueeze(2)).sum(1), factor)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # family: module and class; the class's config is <class>Config in the same module, with the family's sizes as defaults
 _CLASSES: Mapping[str, tuple[str, str]] = {
     "light": ("light", "Light"),
+    "light-s": ("light", "LightS"),
     "las1": ("las1", "LAS1"),
     "las2-s": ("las2", "LAS2S"),
     "las2-m": ("las2", "LAS2M"),
@@ -27,7 +28,7 @@ def build(family: str, config: Mapping[str, Any] | None = None) -> StereoNet:
     """A network with fresh weights.
 
     Args:
-        family: one of light, las1, las2-s, las2-m, las2-l, las2-h.
+        family: one of light, light-s, las1, las2-s, las2-m, las2-l, las2-h.
         config: fields of the family's config that differ from its defaults.
 
     Raises:

@@ -56,6 +56,10 @@ class StereoNet(nn.Module):
     def forward_train(self, left_B3HW: Tensor, right_B3HW: Tensor, max_disp: int | None = None) -> StereoTrainOutput:
         raise NotImplementedError
 
+    def for_export(self) -> StereoNet:
+        """What is exported: this network, or a copy that computes the same with less work and cannot be trained."""
+        return self
+
     def check_inputs(self, left_B3HW: Tensor, right_B3HW: Tensor, max_disp: int | None) -> int:
         """The range to use; refuses shapes and ranges the network cannot take, naming what it can."""
         shape = tuple(left_B3HW.shape)

@@ -16,6 +16,7 @@ Shape legend: B batch, C channels, H W input size, h w = H/4 W/4, D disparity bi
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,7 +29,6 @@ from ..ops import (
     at_least_float32,
     convex_upsample_quarter,
     correlation_volume,
-    is_exporting,
     local_soft_argmax,
     soft_argmin,
 )
@@ -41,7 +41,9 @@ class LightConfig:
 
     ``pyramid`` are the feature channels at 1/2, 1/4, 1/8, 1/16, 1/32 of the input; ``match`` channels in ``groups``
     groups are correlated; ``volume`` are the channels of the 3-D hourglass at 1/4, 1/8, 1/16, 1/32 (of height, width
-    and disparity bins alike); ``upsample`` is the hidden width of the convex upsampling.
+    and disparity bins alike); ``upsample`` is the hidden width of the convex upsampling. ``thin`` leaves out the
+    convolution of the volume at 1/4, whose channels are then the groups themselves, and adds the hourglass's skips
+    instead of concatenating them.
     """
 
     pyramid: tuple[int, int, int, int, int] = (24, 32, 64, 96, 128)
@@ -49,13 +51,34 @@ class LightConfig:
     groups: int = 8
     volume: tuple[int, int, int, int] = (8, 16, 32, 48)
     upsample: int = 48
+    thin: bool = False
     max_disp: int = 192
 
     def __post_init__(self) -> None:
+        if self.thin and self.volume[0] != self.groups:
+            raise ConfigError(f"volume begins with {self.volume[0]}", expected=f"groups ({self.groups}): it is thin")
         if self.match % self.groups:
             raise ConfigError(f"match is {self.match}", expected=f"a multiple of groups ({self.groups})")
         if self.max_disp <= 0 or self.max_disp % 32:
             raise ConfigError(f"max_disp is {self.max_disp}", expected="a positive multiple of 32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightSConfig(LightConfig):
+    """Size S: 7.8 GMACs at 384×1248 and 0.68 M parameters, where the default has 21.3 and 1.57.
+
+    Thinned where the time goes and not where the learning comes from. At 1/4 a convolution of the volume fills half or
+    less of the processor's lanes and moves the most memory: there is none, and there are half as many groups. The
+    hourglass at 1/8 and below keeps its convolutions, but skips are added, which halves the largest one. The rest is
+    saved in the features at 1/4 and 1/8, which both views pay for; widths are multiples of 16, the lanes.
+    """
+
+    pyramid: tuple[int, int, int, int, int] = (16, 16, 32, 64, 96)
+    match: int = 32
+    groups: int = 4
+    volume: tuple[int, int, int, int] = (4, 16, 24, 32)
+    upsample: int = 24
+    thin: bool = True
 
 
 def _conv2d(cin: int, cout: int, stride: int = 1) -> nn.Sequential:
@@ -134,20 +157,23 @@ class Gate(nn.Module):
 class Hourglass(nn.Module):
     """3-D aggregation over four scales, gated by the left features on the way down; returns logits over disparity."""
 
-    def __init__(self, groups: int, volume: tuple[int, int, int, int], features: tuple[int, int, int, int]) -> None:
+    def __init__(self, config: LightConfig) -> None:
         super().__init__()
-        v4, v8, v16, v32 = volume
-        self.enter = _conv3d(groups, v4)
+        v4, v8, v16, v32 = config.volume
+        self.thin = config.thin
+        joined = 1 if config.thin else 2
+        self.enter = nn.Identity() if config.thin else _conv3d(config.groups, v4)
         self.down8 = nn.Sequential(_conv3d(v4, v8, 2), _conv3d(v8, v8))
         self.down16 = nn.Sequential(_conv3d(v8, v16, 2), _conv3d(v16, v16))
         self.down32 = nn.Sequential(_conv3d(v16, v32, 2), _conv3d(v32, v32))
-        self.gates = nn.ModuleList(Gate(f, v) for f, v in zip(features, volume, strict=True))
+        self.gates = nn.ModuleList(Gate(f, v) for f, v in zip(config.pyramid[1:], config.volume, strict=True))
         self.up16 = nn.ConvTranspose3d(v32, v16, 2, 2)
-        self.merge16 = _conv3d(2 * v16, v16)
+        self.merge16 = _conv3d(joined * v16, v16)
         self.up8 = nn.ConvTranspose3d(v16, v8, 2, 2)
-        self.merge8 = _conv3d(2 * v8, v8)
+        self.merge8 = _conv3d(joined * v8, v8)
         self.up4 = nn.ConvTranspose3d(v8, v4, 2, 2)
         self.leave = nn.Conv3d(2 * v4, 1, 3, 1, 1)
+        self.folded_exit: FoldedExit | None = None  # only in an exported copy
 
     def forward(self, volume_BGDhw: Tensor, features: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
         f4, f8, f16, f32 = features
@@ -155,23 +181,65 @@ class Hourglass(nn.Module):
         v8 = self.gates[1](self.down8(v4), f8)
         v16 = self.gates[2](self.down16(v8), f16)
         v32 = self.gates[3](self.down32(v16), f32)
-        y16 = self.merge16(torch.cat([self.up16(v32), v16], 1))
-        y8 = self.merge8(torch.cat([self.up8(y16), v8], 1))
+        y16 = self.merge16(self._join(self.up16(v32), v16))
+        y8 = self.merge8(self._join(self.up8(y16), v8))
+        if self.folded_exit is not None:
+            return self.folded_exit(y8, v4)  # type: ignore[no-any-return]
         return self._leave(torch.cat([self.up4(y8), v4], 1))
+
+    def _join(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        return coarse + fine if self.thin else torch.cat([coarse, fine], 1)
 
     def _leave(self, volume_BCDhw: Tensor) -> Tensor:
         """``leave`` as a 2-D convolution to three maps per bin, added one bin apart: the same numbers, twice as fast.
 
         A 3-D convolution to one channel fills one of sixteen vector lanes; this fills three, and was 15 % of a step.
         """
-        if is_exporting():
-            return self.leave(volume_BCDhw)[:, 0]  # type: ignore[no-any-return]
         batch, channels, bins, height, width = volume_BCDhw.shape
         slices = volume_BCDhw.permute(0, 2, 1, 3, 4).reshape(batch * bins, channels, height, width)
         taps = F.conv2d(slices, self.leave.weight[0].transpose(0, 1), padding=1).view(batch, bins, 3, height, width)
         taps = F.pad(taps, (0, 0, 0, 0, 0, 0, 1, 1))
         assert self.leave.bias is not None
         return taps[:, :-2, 0] + taps[:, 1:-1, 1] + taps[:, 2:, 2] + self.leave.bias
+
+
+class FoldedExit(nn.Module):
+    """``up4``, the concatenation and ``leave`` of an :class:`Hourglass` as two small convolutions, for inference.
+
+    Nothing between the three is nonlinear. So the coarse half of ``leave``'s input becomes one convolution of the map
+    at 1/8 to the eight cells of each voxel (of ones, too, for the bias of ``up4``), and the wide maps at 1/4 are never
+    made; the fine half becomes a convolution in height and width to three maps, and one that adds them one bin apart.
+    """
+
+    def __init__(self, up: nn.ConvTranspose3d, leave: nn.Conv3d) -> None:
+        super().__init__()
+        coarse, fine = up.weight.shape[:2]
+        self.cells = nn.Conv3d(coarse, 8, 3, padding=1, bias=False)
+        self.edges = nn.Conv3d(1, 8, 3, padding=1, bias=False)
+        self.taps = nn.Conv3d(fine, 3, (1, 3, 3), padding=(0, 1, 1), bias=False)
+        self.add_taps = nn.Conv3d(3, 1, (3, 1, 1), padding=(1, 0, 0))
+        self.to(leave.weight)
+        assert up.bias is not None and leave.bias is not None and self.add_taps.bias is not None
+        with torch.no_grad():
+            spread = torch.cat([up.weight, up.bias.view(1, -1, 1, 1, 1).expand(1, -1, 2, 2, 2)])
+            impulses = spread.new_zeros(coarse + 1, coarse + 1, 3, 3, 3)
+            impulses[:, :, 1, 1, 1].fill_diagonal_(1)
+            replies = F.conv3d(F.conv_transpose3d(impulses, spread, stride=2), leave.weight[:, :fine], padding=1)
+            # (input, voxel, cell) per axis: a convolution looks from the cell, so the voxels' order is reversed
+            replies = replies.view(coarse + 1, 3, 2, 3, 2, 3, 2).flip(1, 3, 5).permute(2, 4, 6, 0, 1, 3, 5)
+            kernel = replies.reshape(8, coarse + 1, 3, 3, 3)
+            self.cells.weight.copy_(kernel[:, :coarse])
+            self.edges.weight.copy_(kernel[:, coarse:])
+            self.taps.weight.copy_(leave.weight[0, fine:].transpose(0, 1)[:, :, None])
+            self.add_taps.weight.copy_(torch.eye(3).view(1, 3, 3, 1, 1))
+            self.add_taps.bias.copy_(leave.bias)
+
+    def forward(self, coarse_BCdij: Tensor, fine_BCDhw: Tensor) -> Tensor:
+        cells_B8dij: Tensor = self.cells(coarse_BCdij) + self.edges(torch.ones_like(coarse_BCdij[:, :1]))
+        batch, _, bins, height, width = cells_B8dij.shape
+        cells = cells_B8dij.view(batch, 2, 2, 2, bins, height, width).permute(0, 4, 1, 5, 2, 6, 3)
+        coarse_BDhw = cells.reshape(batch, 2 * bins, 2 * height, 2 * width)
+        return coarse_BDhw + self.add_taps(self.taps(fine_BCDhw))[:, 0]  # type: ignore[no-any-return]
 
 
 class Light(StereoNet):
@@ -181,16 +249,17 @@ class Light(StereoNet):
     """
 
     family: ClassVar[str] = "light"
+    config_class: ClassVar[type[LightConfig]] = LightConfig
     flexible_range: ClassVar[bool] = True
 
     def __init__(self, config: LightConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or LightConfig()
+        self.config = config = config or self.config_class()
         self.max_disp = config.max_disp
         c4 = config.pyramid[1]
         self.features = Features(config.pyramid)
         self.match = nn.Sequential(_conv2d(c4, config.match), nn.Conv2d(config.match, config.match, 1))
-        self.aggregate = Hourglass(config.groups, config.volume, config.pyramid[1:])
+        self.aggregate = Hourglass(config)
         self.upsample = nn.Sequential(_conv2d(c4, config.upsample), nn.Conv2d(config.upsample, 9 * 16, 1))
 
     def forward(self, left_B3HW: Tensor, right_B3HW: Tensor, max_disp: int | None = None) -> StereoOutput:
@@ -203,6 +272,12 @@ class Light(StereoNet):
         sharp_B1hw, _ = local_soft_argmax(logits_BDhw)
         bilinear = F.interpolate(4 * soft_argmin(logits_BDhw), scale_factor=4, mode="bilinear")
         return StereoTrainOutput((self._enlarge(sharp_B1hw, left[0]), bilinear), logits_BDhw, left)
+
+    def for_export(self) -> Light:
+        """A copy with the last layers of the aggregation folded into one another."""
+        twin = copy.deepcopy(self)
+        twin.aggregate.folded_exit = FoldedExit(twin.aggregate.up4, twin.aggregate.leave)
+        return twin
 
     def _logits(
         self, left_B3HW: Tensor, right_B3HW: Tensor, max_disp: int | None
@@ -232,3 +307,10 @@ class Light(StereoNet):
     def _enlarge(self, bins_B1hw: Tensor, feat_BChw: Tensor) -> Tensor:
         """Quarter-size bins to full-size px, by weights drawn from the left features."""
         return convex_upsample_quarter(bins_B1hw, self.upsample(feat_BChw), 4)
+
+
+class LightS(Light):
+    """The small size, for processors that shall keep up with a camera."""
+
+    family: ClassVar[str] = "light-s"
+    config_class = LightSConfig
