@@ -22,7 +22,6 @@ from depthlight.train.loop import CHECKPOINTS
 
 MIXTURE = {"layered": 0.40, "meshes": 0.25, "photowarp": 0.20, "rooms": 0.15}
 HOURS = 2.0
-SMALL = {"pyramid": [16, 24, 40, 64, 96], "match": 32, "groups": 4, "volume": [4, 8, 16, 32], "upsample": 32}
 POOL_FILE = "experiments-pool.json"
 
 
@@ -39,7 +38,7 @@ class Experiment:
 
 EXPERIMENTS = {
     "baseline": Experiment("our recipe"),
-    "light-s": Experiment("a network of at most 8 GMACs", (f"network_config={json.dumps(SMALL)}",)),
+    "light-s": Experiment("a network of at most 8 GMACs", ("network='light-s'",)),
     "loss-adaptive": Experiment("multi-modal target (arXiv 2306.15612)", ("loss.target='adaptive'",)),
     "symmetric": Experiment("without asymmetric photometrics", ("augment.asymmetric=false",)),
     "no-photowarp": Experiment("without photo warps", without="photowarp"),

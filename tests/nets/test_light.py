@@ -135,6 +135,21 @@ def test_prototype_computes_what_the_lab_graph_computed(backend):
 
 
 @pytest.mark.parametrize("family", ["light", "light-s"])
+def test_the_exit_is_its_layers_in_turn_also_for_gradients(family):
+    aggregate = build(family).double().aggregate
+    coarse_channels, fine_channels = aggregate.up4.weight.shape[:2]
+    inputs = [torch.rand(2, coarse_channels, 3, 4, 5).double(), torch.rand(2, fine_channels, 6, 8, 10).double()]
+    inputs = [x.requires_grad_() for x in inputs]
+    wanted = aggregate.leave(torch.cat([aggregate.up4(inputs[0]), inputs[1]], 1))[:, 0]
+    found = aggregate._exit(*inputs)
+    weight = torch.rand_like(wanted)
+    of = [*inputs, *aggregate.up4.parameters(), *aggregate.leave.parameters()]
+    grads = [torch.autograd.grad((answer * weight).sum(), of) for answer in (wanted, found)]
+    for a, b in zip((wanted, *grads[0]), (found, *grads[1]), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("family", ["light", "light-s"])
 def test_the_copy_for_export_computes_the_same(family):
     net = build(family, {"max_disp": 64}).double().eval()
     for module in net.modules():
