@@ -63,6 +63,10 @@ class PairFolder:
         """The pair's path inside the folder, without its side."""
         return self._pairs[index][0]
 
+    def views(self, index: int) -> tuple[Path, Path | None]:
+        """The files of the left and the right view, without reading them; no right one of a side-by-side image."""
+        return self._pairs[index][1:]
+
     def __getitem__(self, index: int) -> StereoSample:
         """Read a pair.
 

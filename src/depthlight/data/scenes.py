@@ -75,6 +75,15 @@ class SceneFolder:
         """The scene's name, without reading it."""
         return self._names[index]
 
+    def views(self, index: int) -> tuple[Path, Path]:
+        """The files of the left and the right view, without reading them.
+
+        Raises:
+            ImageError: one of them is missing.
+        """
+        folder = self.root / self._names[index]
+        return _need_view(folder, "left"), _need_view(folder, "right")
+
     def __getitem__(self, index: int) -> StereoSample:
         """Read a scene.
 

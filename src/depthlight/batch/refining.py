@@ -1,0 +1,88 @@
+"""The kinds of work that refine; their modules need torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..core.config import to_dict
+from ..core.errors import CheckFailedError
+from ..infer.mono import load_mono
+from ..io.images import read_image
+from ..refine import files, stereo_files
+from ..refine.api import configured, refine_photo
+from ..refine.priors import NONE, load_guidance, needs_photo
+from ..refine.stereo_api import adaptable, refine_stereo, stereo_configured
+from .kinds import PHOTO, Kind, Opened, Paths, read_pair, torch_threads
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinePhoto(Kind):
+    """Refined depth of photos, as ``depthlight refine PHOTO`` writes it."""
+
+    model: str | None = None
+    prior: str | None = None
+    recipe: str = "fast"
+    steps: int | None = None
+    restarts: int | None = None
+    seed: int | None = None
+    prompt: str | None = None
+    focal: float | None = None
+    precision: str = "fp32"
+
+    name: ClassVar = "refine"
+    needs: ClassVar = PHOTO
+    may: ClassVar = ()
+    owned: ClassVar = files.OWNED
+
+    def open(self) -> Opened:
+        torch_threads(self.threads)
+        config = configured(self.recipe, steps=self.steps, restarts=self.restarts, seed=self.seed, prompt=self.prompt)
+        model = load_mono(self.model, device=self.device)
+        prior: Any = self.prior
+        if prior != NONE and config.guidance.weight and not needs_photo(prior, config.guidance):
+            prior = load_guidance(prior, config.guidance, device=model.device, precision=self.precision)
+
+        def do(paths: Paths, folder: Path) -> None:
+            photo_HW3 = read_image(paths["photo"])
+            result = refine_photo(
+                photo_HW3, model=model, prior=prior, recipe=config, focal=self.focal, precision=self.precision
+            )
+            _need_whole(result.stopped)
+            files.save_refinement(folder, replace(result, recipe=self.recipe), photo_HW3)
+
+        described = prior.describe() if hasattr(prior, "describe") else prior
+        return Opened(asdict(model.identity) | {"prior": described, "config": to_dict(config)}, do)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinePair(Kind):
+    """Refined disparity of pairs, as ``depthlight refine LEFT RIGHT`` writes it."""
+
+    model: str | None = None
+    recipe: str = "fast"
+    steps: int | None = None
+    max_disp: int | None = None
+
+    name: ClassVar = "refine"
+    owned: ClassVar = stereo_files.OWNED
+
+    def open(self) -> Opened:
+        torch_threads(self.threads)
+        config = stereo_configured(self.recipe, steps=self.steps)
+        matcher = adaptable(self.model, self.device)[0]
+        matcher.check_range(self.max_disp)
+
+        def do(paths: Paths, folder: Path) -> None:
+            left_HW3, right_HW3, rig = read_pair(paths)
+            result = refine_stereo(left_HW3, right_HW3, model=matcher, recipe=config, max_disp=self.max_disp)
+            _need_whole(result.stopped)
+            stereo_files.save_stereo_refinement(folder, replace(result, recipe=self.recipe), left_HW3, rig=rig)
+
+        return Opened(asdict(matcher.identity) | {"config": to_dict(config)}, do)
+
+
+def _need_whole(stopped: str) -> None:
+    if stopped:
+        raise CheckFailedError(stopped, hint="Try fewer steps, another seed, or smaller rates in a recipe of yours")
