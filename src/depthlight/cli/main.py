@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import __version__
 from ..core.errors import DepthlightError
 
 INTERNAL_FAILURE = 70
@@ -32,9 +31,12 @@ VERBS = {
     "models": "List what can be loaded, or show one model's card.",
     "compare": "Several models on one pair, side by side.",
     "eval": "Measure a model on a folder of scenes with ground truth.",
+    "bench": "Time, memory and accuracy of models against each other and SGBM.",
     "synth": "Make procedural stereo pairs with exact truth.",
+    "batch": "A manifest of pairs and photos: resumable, in shards, or on a Ray cluster.",
     "export": "A network as ONNX or OpenVINO file, checked against the original.",
     "train": "Train, fine-tune or adapt a network; resumable.",
+    "serve": "The HTTP API: disparity, depth and refinement as a service.",
 }
 FUNCTION_NAMES = {"eval": "evaluate"}  # eval is a builtin
 
@@ -93,6 +95,8 @@ def _nothing() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from .. import __version__
+
         print(f"depthlight {__version__}")
         raise typer.Exit
 
