@@ -2,8 +2,9 @@
 
 Usage: bundle.py MODEL.safetensors NAME CARD.json [--out DIR] [--fp16]
 
-MODEL.safetensors is what training writes (metadata names family and network). CARD.json holds the words of the card:
-licence, summary, data, lineage, metrics, limits. The graph passes the parity gate or nothing is written.
+MODEL.safetensors is what training writes (metadata names family and network): a stereo network, a depth network of
+single images or a prior; the last two have no graph. CARD.json holds the words of the card: licence, summary, data,
+lineage, metrics, limits. The graph passes the parity gate or nothing is written.
 """
 
 from __future__ import annotations
@@ -17,49 +18,55 @@ import torch
 
 from depthlight.cli.demo import motorcycle
 from depthlight.core.config import from_dict, to_dict
-from depthlight.core.registry import WEIGHTS_DIR, WeightCard, sha256_of
+from depthlight.core.registry import WEIGHTS_DIR, WeightCard, sha256_of, task_of
 from depthlight.export.onnx import export_onnx
 from depthlight.export.parity import measure_parity, require_parity
 from depthlight.io.atomic import atomic_write_bytes
 from depthlight.nets.checkpoints import load_into, load_weights, read_metadata, save_safetensors
-from depthlight.nets.stereo import build
+from depthlight.nets.mono import build as build_mono
+from depthlight.nets.prior.load import build as build_prior
+from depthlight.nets.stereo import build as build_stereo
+from depthlight.nets.stereo.base import StereoNet
+
+BUILD = {"stereo": build_stereo, "mono": build_mono, "prior": build_prior}
 
 
 def bundle(source: Path, name: str, words: dict[str, object], out: Path, *, fp16: bool) -> WeightCard:
-    """Write ``<name>.safetensors``, ``<name>.onnx`` and ``<name>.json`` into ``out``."""
+    """Write ``<name>.safetensors``, for a stereo network ``<name>.onnx``, and ``<name>.json`` into ``out``."""
     metadata = read_metadata(source)
     network = json.loads(metadata.get("network", "{}"))
-    net = build(metadata["family"], network)
+    task = task_of(metadata["family"])
+    net = BUILD[task](metadata["family"], network)
     load_into(net, load_weights(source), source=str(source))
     with tempfile.TemporaryDirectory() as scratch:
         weights, graph = Path(scratch) / f"{name}.safetensors", Path(scratch) / f"{name}.onnx"
         save_safetensors(weights, net, {**metadata, "name": name}, fp16=fp16)
-        load_into(net, load_weights(weights), source=str(weights))  # the graph is made from what the file holds
-        export_onnx(net, graph)
-        left, right, _ = motorcycle()
-        rows = measure_parity(net.eval(), graph, (left, right))
-        require_parity(rows, what=graph.name)
-        for row in rows:
-            print(row)
+        made = {"safetensors": weights}
+        if task == "stereo":
+            load_into(net, load_weights(weights), source=str(weights))  # the graph is made from what the file holds
+            export_checked(net, graph)
+            made["onnx"] = graph
+            words = {**words, "max_disp": net.max_disp}
         files = {
             kind: {"file": path.name, "sha256": sha256_of(path), "bytes": path.stat().st_size}
-            for kind, path in (("safetensors", weights), ("onnx", graph))
+            for kind, path in made.items()
         }
-        card = from_dict(
-            WeightCard,
-            {
-                **words,
-                "name": name,
-                "family": metadata["family"],
-                "network": network,
-                "max_disp": net.max_disp,
-                "files": files,
-            },
-        )
-        for path in (weights, graph):
+        facts = {**words, "name": name, "family": metadata["family"], "network": network, "files": files}
+        card = from_dict(WeightCard, facts)
+        for path in made.values():
             atomic_write_bytes(out / path.name, path.read_bytes())
     atomic_write_bytes(out / f"{name}.json", (json.dumps(to_dict(card), indent=2) + "\n").encode())
     return card
+
+
+def export_checked(net: StereoNet, graph: Path) -> None:
+    """The graph, after the parity gate on a real pair."""
+    export_onnx(net, graph)
+    left, right, _ = motorcycle()
+    rows = measure_parity(net.eval(), graph, (left, right))
+    require_parity(rows, what=graph.name)
+    for row in rows:
+        print(row)
 
 
 def main() -> None:
