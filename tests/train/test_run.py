@@ -66,6 +66,14 @@ def test_it_evaluates_itself_into_a_table(tiny: Tiny, tmp_path: Path, pool: Path
     assert (tmp_path / "run" / evaluation.TABLE).with_suffix(".md").read_text().count("\n") == 2 + len(rows)
 
 
+def test_minutes_to_an_evaluation_outlast_a_stop(tiny: Tiny, tmp_path: Path, pool: Path) -> None:
+    run = Run(tiny(evaluate={"folder": str(pool), "minutes": 30.0}), tmp_path, quiet=True)
+    run.progress.core_seconds = 31 * 60.0  # of sessions before this one, in which no evaluation came about
+    run.run()
+    rows = read_rows(tmp_path / evaluation.TABLE)
+    assert [row["samples"] for row in rows] == ["2", "12"], "at once, and at the end"
+
+
 def test_every_step_has_a_row(tiny: Tiny, tmp_path: Path) -> None:
     Run(tiny(log_every=1), tmp_path, quiet=True).run()
     rows = read_rows(tmp_path / METRICS)

@@ -28,7 +28,7 @@ from . import evaluation, machine, pictures, release
 from .config import TrainConfig
 from .distributed import RankLostError, Ranks
 from .ema import Ema
-from .log import BadLog, RunLog
+from .log import BadLog, RunLog, read_rows
 from .schedule import ScheduleConfig, learning_rate, settle
 from .step import Stepper, StepResult, freeze_batch_norm, refuse
 from .task import Measure, TrainBatch, make_task
@@ -193,7 +193,8 @@ class Run:
         source = self.task.batches(self.progress.samples, self.log.say, stop.check)
         self._train_mode()
         means = _Means()
-        saved = evaluated = time.monotonic()
+        saved = time.monotonic()
+        evaluated = saved - self._since_evaluation()
         spent = 0.0  # CPU seconds of this rank that the others have not been told of
         while not self._finished():
             started = time.process_time()
@@ -221,6 +222,13 @@ class Run:
             self._evaluate(measure, stop)
         self.log.say(f"done: {self.progress.samples:,d} samples, {self.progress.core_seconds / 3600:.2f} core-hours")
         return 0
+
+    def _since_evaluation(self) -> float:
+        """Seconds of training since the last evaluation: a run that is often stopped is measured all the same."""
+        table = self.folder / evaluation.TABLE
+        rows = read_rows(table) if table.is_file() else []
+        last = max((float(row["core_hours"]) for row in rows), default=0.0)
+        return max(self.progress.core_seconds - 3600 * last, 0.0) / self.ranks.world
 
     def _train_mode(self) -> None:
         self.net.train()
