@@ -105,6 +105,7 @@ def budgeted(tiny: Tiny, pool: Path, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
+@pytest.mark.slow
 def test_ranks_settle_one_budget_alike(budgeted: Path) -> None:
     state = checkpoint.load_latest(budgeted / CHECKPOINTS)
     assert state is not None
@@ -115,6 +116,7 @@ def test_ranks_settle_one_budget_alike(budgeted: Path) -> None:
     assert rates[-1] < 0.5 * max(rates)
 
 
+@pytest.mark.slow
 def test_every_rank_names_its_bad_samples(budgeted: Path) -> None:
     for rank, name in enumerate(("bad.csv", "bad-rank1.csv")):
         rows = read_rows(budgeted / name)
@@ -129,6 +131,7 @@ def test_a_stop_while_the_first_rank_evaluates(tiny: Tiny, pool: Path, tmp_path:
     assert state is not None and state["progress"]["step"] == int(read_rows(tmp_path / METRICS)[-1]["step"])
 
 
+@pytest.mark.slow
 def test_a_stop_while_the_first_rank_labels(tiny: Tiny, pool: Path, tmp_path: Path) -> None:
     Run(tiny(), tmp_path / "start", quiet=True).run()
     pairs = tmp_path / "pairs"
@@ -171,6 +174,7 @@ def test_a_stop_is_a_stop_however_the_ranks_end() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 143
 
 
+@pytest.mark.slow
 def test_the_first_rank_decides_on_the_precision(tiny: Tiny, tmp_path: Path) -> None:
     """Each rank would measure another winner; both train in the first one's, or their gradients would differ."""
     script = (
