@@ -68,6 +68,9 @@ def test_the_wheel_holds_weights_recipes_and_nothing_else(built):
     for part in ("py.typed", "weights/light.prototype.onnx", "train/recipes/cpu.toml", "refine/recipes/fast.toml"):
         assert f"depthlight/{part}" in names
     assert not [name for name in names if name.endswith((".pyc", ".nbi", ".nbc")) or "/." in name]
+    libraries = (ROOT / "src/depthlight/app/page/vendor").glob("*")
+    page = {"index.html", "main.js", "samples/room/left.webp", *(f"vendor/{path.name}" for path in libraries)}
+    assert {f"depthlight/app/page/{name}" for name in page} <= set(names)
     (source,) = built.glob("*.tar.gz")
     with tarfile.open(source) as held_files:
         held = {name.split("/", 1)[-1] for name in held_files.getnames()}

@@ -43,8 +43,10 @@ def test_before_and_after(photo, model, pull, quick):
     assert result.start.shape == (40, 48) or result.start.shape == (32, 48)
     assert list(result.history) == rows and len(rows) == 30
     assert result.config.seed == 4 and not result.stopped
-    again = depthlight.refine(photo, model=model, prior=pull, recipe=config, seed=4)
+    maps = []
+    again = depthlight.refine(photo, model=model, prior=pull, recipe=config, seed=4, on_map=maps.append)
     assert np.array_equal(result.after, again.after)
+    assert len(maps) == 30 and maps[0].shape == result.start.shape and not np.array_equal(maps[0], maps[-1])
     normals = result.normals()
     assert normals.shape == photo.shape and np.allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-5)
     assert not np.array_equal(normals, result.normals(before=True))

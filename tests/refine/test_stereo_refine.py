@@ -63,8 +63,10 @@ def test_before_and_after(model, views):
     assert not np.array_equal(result.disparity, plain.disparity)
     assert list(result.history) == rows and [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert result.teacher.passes == 2 and not result.stopped
-    again = depthlight.refine(*views, model=model, recipe=quick())
+    maps = []
+    again = depthlight.refine(*views, model=model, recipe=quick(), on_map=maps.append)
     assert np.array_equal(result.disparity, again.disparity)
+    assert len(maps) == 6 and np.array_equal(maps[0], result.before.disparity)
 
 
 @pytest.mark.parametrize("optimise", [("logits",), ("upsample",), ("disparity",), ("logits", "upsample", "disparity")])

@@ -25,10 +25,19 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 _PROTECTED = ("/v1/", "/metrics")
 _BODIES_HELD = 8  # bodies of the largest size that may arrive at once
 _LINGER_SECONDS = 2.0
+_POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self' blob:; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "x-frame-options": "DENY",
+    "content-security-policy": _POLICY,
+    # a page that shares its process with no other may use threads
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-embedder-policy": "require-corp",
+    "cross-origin-resource-policy": "same-origin",
 }
 _PRIVATE = {"cache-control": "no-store"}
 

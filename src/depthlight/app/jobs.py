@@ -66,8 +66,12 @@ class Job:
         self._tell()
 
     def step(self, progress: dict[str, Any]) -> None:
-        """How far it is."""
+        """How far it is; ``picture`` names the one file that can be fetched before the end."""
         self.progress = progress
+        if "picture" in progress:
+            with contextlib.suppress(OSError):
+                name = str(progress["picture"])
+                self.files = {name: (self.out / name).stat().st_size}
         self._tell()
 
     def done(self, result: dict[str, Any], files: dict[str, int]) -> None:

@@ -32,13 +32,17 @@ from ..infer.load import load
 from ..infer.metres import Metres
 from ..infer.prediction import StereoMatcher
 from ..infer.stereo import StereoModel
+from ..io.colour import colour_map, robust_range
 from ..io.guard import ImageLimits
 from ..io.images import read_image
 from ..io.names import split_side_by_side
+from ..io.pictures import write_image
 from .errors import Refusal, internal, problem_of
 
 OUT = Path("out")
+SO_FAR = "so_far.png"  # of a refinement under way
 _BETWEEN = 0.25  # s between two reports of progress
+_BETWEEN_PICTURES = 1.0
 _MODELS = 3  # of each kind that stay loaded
 Image = NDArray[np.uint8]
 Report = Callable[[dict[str, Any]], None]
@@ -155,6 +159,7 @@ class Desk:
             recipe=config,
             focal=task["focal"],
             on_step=lambda row: report(_progress(row, (int(row["restart"]) - 1) * config.steps, total)),
+            on_map=_Album(),
         )
         return _whole(save_refinement(OUT, result, photo), result.stopped)
 
@@ -172,16 +177,34 @@ class Desk:
             recipe=config,
             max_disp=task["max_disp"],
             on_step=lambda row: report(_progress(row, 0, config.steps)),
+            on_map=_Album(),
         )
         return _whole(save_stereo_refinement(OUT, result, left, rig=rig), result.stopped)
 
 
 def _progress(row: dict[str, float], before: int, total: int) -> dict[str, Any]:
     losses = {name: value for name, value in row.items() if name not in ("restart", "step")}
-    return {"step": before + int(row["step"]), "steps": total, "losses": losses}
+    picture = {"picture": SO_FAR} if (OUT / SO_FAR).is_file() else {}
+    return {"step": before + int(row["step"]), "steps": total, "losses": losses, **picture}
+
+
+class _Album:
+    """Draws the map of a refinement so far, now and then, in the colours of the first one."""
+
+    def __init__(self) -> None:
+        self._span: tuple[float, float] | None = None
+        self._last = 0.0
+
+    def __call__(self, values_HW: NDArray[np.float32]) -> None:
+        now = time.monotonic()
+        if now - self._last >= _BETWEEN_PICTURES:
+            self._last = now
+            self._span = self._span or robust_range(values_HW)
+            write_image(OUT / SO_FAR, colour_map(values_HW, *self._span))
 
 
 def _whole(facts: dict[str, Any], stopped: str) -> dict[str, Any]:
+    (OUT / SO_FAR).unlink(missing_ok=True)
     if stopped:
         raise Refusal("stopped_early", stopped, hint="Try fewer steps, or another seed")
     return facts

@@ -37,6 +37,7 @@ VERBS = {
     "export": "A network as ONNX or OpenVINO file, checked against the original.",
     "train": "Train, fine-tune or adapt a network; resumable.",
     "serve": "The HTTP API: disparity, depth and refinement as a service.",
+    "app": "A page in the browser: drop pictures, look at depth, turn it, save it.",
 }
 FUNCTION_NAMES = {"eval": "evaluate"}  # eval is a builtin
 

@@ -6,9 +6,12 @@ import asyncio
 import io
 import os
 import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +20,9 @@ from ..core.extras import require
 from ..io.text import read_text
 from .common import BackendOption, DeviceOption, PrecisionOption, QuietFlag, ThreadsOption, say
 from .search import parse_bytes
+
+if TYPE_CHECKING:
+    from ..app.settings import ServeConfig
 
 TOKEN_VARIABLE = "DEPTHLIGHT_TOKEN"
 
@@ -49,16 +55,14 @@ def serve(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
+    page: Annotated[bool, typer.Option("--page", help="Also the page of depthlight app.")] = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Serve disparity, depth and refinement over HTTP; on this machine only, unless --host says otherwise.
 
     SIGTERM lets running work end (up to 10 s) and leaves.
     """
-    for name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
-        require(name, extra="app", purpose="depthlight serve needs it")
-    from ..app import server
-    from ..app.api import create_app
+    need_extra("serve")
     from ..app.settings import LOOPBACK, ServeConfig
 
     local = host in LOOPBACK
@@ -82,16 +86,56 @@ def serve(
         token=token,
         hosts=(*(allow_host or ()), *(LOOPBACK if local or allow_host else ())),
     )
+    launch(config, host, port, page=page, quiet=quiet)
+
+
+def need_extra(verb: str) -> None:
+    """Refuse where what serving takes is not installed.
+
+    Raises:
+        MissingExtraError: names the pip command.
+    """
+    for name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+        require(name, extra="app", purpose=f"depthlight {verb} needs it")
+
+
+def launch(
+    config: ServeConfig,
+    host: str,
+    port: int,
+    *,
+    page: bool,
+    quiet: bool,
+    opened: Callable[[str], object] = lambda url: None,
+) -> None:
+    """Serve until told to stop; with ``page`` also the page, and then ``opened`` hears its address.
+
+    An installation without the page's libraries says so in a line, and serves the rest.
+    """
+    from ..app import server, site
+    from ..app.api import create_app
+    from ..app.settings import LOOPBACK
+
+    whole = page and site.is_whole()
+    if page and not whole:
+        print(f"depthlight: {site.MISSING}; /v1 works without them.", file=sys.stderr)
     sock = server.listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
 
     def started() -> None:
-        say(f"depthlight serves http://{shown}:{sock.getsockname()[1]} (Ctrl-C to stop).", quiet=quiet)
-        if not local and token is None:
+        say(f"depthlight serves {url} (Ctrl-C to stop).", quiet=quiet)
+        if host not in LOOPBACK and config.token is None:
             say("Whoever reaches this address can use it: think of --token-file.", quiet=quiet, as_json=True)
         sys.stdout.flush()  # others may wait for the line
+        if whole:
+            opened(url)
 
-    asyncio.run(server.serve(create_app(config, samples={"motorcycle": _motorcycle}), sock, started=started))
+    with tempfile.TemporaryDirectory(prefix="depthlight-page-") as folder:
+        if whole:
+            site.write_site(Path(folder))
+            config = replace(config, static=Path(folder))
+        app = create_app(config, samples={"motorcycle": _motorcycle})
+        asyncio.run(server.serve(app, sock, started=started))
 
 
 def _token(path: Path | None) -> str | None:

@@ -81,6 +81,7 @@ def refine_photo(
     keep_seconds: float = 30.0,
     resume: bool = False,
     on_step: Callable[[Row], None] | None = None,
+    on_map: Callable[[NDArray[np.float32]], None] | None = None,
     should_stop: Callable[[], object] | None = None,
 ) -> RefineResult:
     """Refine the depth of one photo at test time (Re-Depth Anything, arXiv 2512.17908).
@@ -99,6 +100,7 @@ def refine_photo(
         keep: folder for the state of the run; ``keep_seconds`` between two.
         resume: go on from the state in ``keep``, if there is one.
         on_step: told the losses of every step.
+        on_map: shown the map so far, (h, w) at working size, after every step.
         should_stop: asked after every step; a true answer saves the state and raises StopRequestedError.
 
     Returns:
@@ -127,6 +129,7 @@ def refine_photo(
         keeping=None
         if keep is None
         else Keeping(keep, request(photo_HW3, loaded, guidance, config), seconds=keep_seconds, resume=resume),
+        on_map=None if on_map is None else lambda raw: on_map(_plain(raw)),
     )
     before_HW = np.asarray(loaded.predict(photo_HW3).values, np.float32)
     outcome = run.run(on_step=on_step, should_stop=should_stop)

@@ -76,6 +76,7 @@ class Refinement:
         config: what to do.
         guidance: the prior, or None for smoothness alone. Not asked where ``config.guidance.weight`` is 0.
         keeping: where to keep the state; None keeps none.
+        on_map: shown the raw map so far, (1, 1, h, w), after every step.
 
     Raises:
         InputError: the photo's shape does not fit.
@@ -89,6 +90,7 @@ class Refinement:
         guidance: Guidance | None = None,
         *,
         keeping: Keeping | None = None,
+        on_map: Callable[[Tensor], None] | None = None,
     ) -> None:
         net.check_input(photo_B3hw)
         if photo_B3hw.shape[0] != 1:
@@ -98,6 +100,7 @@ class Refinement:
         self.progress = Progress()
         self.generator = torch.Generator()
         self.unit = 1.0
+        self._on_map = on_map
 
     # -------------------------------------------------------------------------------------------- the run
 
@@ -175,6 +178,8 @@ class Refinement:
                 progress.seconds, begun = progress.seconds + now - begun, now
                 if on_step is not None:
                     on_step(row)
+                if self._on_map is not None and progress.last_good_B1hw is not None:
+                    self._on_map(progress.last_good_B1hw)
                 stop = bool(should_stop and should_stop())
                 if self.keeping is not None and (stop or now - saved >= self.keeping.seconds):
                     self._save(variables)

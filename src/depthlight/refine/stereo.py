@@ -119,12 +119,19 @@ class StereoRefinement:
         pair: what it works on.
         config: what to do.
         keeping: where to keep the state; None keeps none.
+        on_map: shown the disparity so far, (1, H, W) padded px, after every step.
     """
 
     def __init__(
-        self, net: StereoNet, pair: PairTensors, config: StereoRefineConfig, *, keeping: Keeping | None = None
+        self,
+        net: StereoNet,
+        pair: PairTensors,
+        config: StereoRefineConfig,
+        *,
+        keeping: Keeping | None = None,
+        on_map: Callable[[Tensor], None] | None = None,
     ) -> None:
-        self.pair, self.config, self.keeping = pair, config, keeping
+        self.pair, self.config, self.keeping, self._on_map = pair, config, keeping, on_map
         self.answer = AdaptedAnswer(net, pair, config)
         self.progress = _Progress()
         self._left_B3HW = pair.left_B3HW / 255
@@ -165,6 +172,8 @@ class StereoRefinement:
                 self.progress.seconds = before + time.monotonic() - begun
                 if on_step is not None:
                     on_step(row)
+                if self._on_map is not None:
+                    self._on_map(last_BHW)
                 stop = bool(should_stop and should_stop())
                 if self.keeping is not None and (stop or time.monotonic() - saved >= self.keeping.seconds):
                     self._save(self.keeping)

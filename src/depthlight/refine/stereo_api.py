@@ -50,6 +50,7 @@ def refine_stereo(
     keep_seconds: float = 30.0,
     resume: bool = False,
     on_step: Callable[[Row], None] | None = None,
+    on_map: Callable[[NDArray[np.float32]], None] | None = None,
     should_stop: Callable[[], object] | None = None,
 ) -> StereoRefineResult:
     """Adapt a stereo network's late maps to one rectified pair (:mod:`depthlight.refine.stereo`).
@@ -66,6 +67,7 @@ def refine_stereo(
         keep: folder for the state of the run; ``keep_seconds`` between two.
         resume: go on from the state in ``keep``, if there is one.
         on_step: told the losses of every step.
+        on_map: shown the disparity so far, (H, W) px, after every step.
         should_stop: asked after every step; a true answer saves the state and raises StopRequestedError.
 
     Raises:
@@ -83,6 +85,11 @@ def refine_stereo(
     plain = matcher.predict(*pair, max_disp=max_disp, left_right=True)
     need_memory("the adaptation", _bytes_needed(pair, plain.max_disp))
     teacher = teach(matcher, *pair, plain, config)
+    height, width = plain.disparity.shape
+
+    def unpadded(values_BHW: Tensor) -> NDArray[np.float32]:
+        return crop(values_BHW[0].cpu().numpy(), height, width)
+
     run = StereoRefinement(
         backend.net,
         pair_tensors(pair, teacher, plain.max_disp, torch.device(backend.device)),
@@ -90,12 +97,10 @@ def refine_stereo(
         keeping=None
         if keep is None
         else Keeping(keep, stereo_request(pair, plain, config), seconds=keep_seconds, resume=resume),
+        on_map=None if on_map is None else lambda values: on_map(unpadded(values)),
     )
     outcome = run.run(on_step=on_step, should_stop=should_stop)
-    height, width = plain.disparity.shape
-    start_HW, refined_HW = (
-        crop(values_BHW[0].cpu().numpy(), height, width) for values_BHW in (outcome.start_BHW, outcome.refined_BHW)
-    )
+    start_HW, refined_HW = unpadded(outcome.start_BHW), unpadded(outcome.refined_BHW)
     return StereoRefineResult(
         before=with_disparity(plain, start_HW),
         after=with_disparity(plain, refined_HW),
