@@ -9,8 +9,12 @@ import contextlib
 import io
 import os
 import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from sphinx_gallery.scrapers import figure_rst
 
 from depthlight import __version__
 from depthlight.cli import main as cli
@@ -20,11 +24,12 @@ from depthlight.eval.protocol import PROTOCOLS
 project = "depthlight"
 author = "The depthlight authors"
 release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery"]
 html_theme = "furo"
 html_title = f"depthlight {__version__}"
 html_copy_source = False
-exclude_patterns = ["conf.py"]
+suppress_warnings = ["config.cache"]  # the gallery is configured with a function
+exclude_patterns = ["conf.py", "gallery/*"]
 root_doc = "index"
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
@@ -33,6 +38,32 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": False}
 python_maximum_signature_line_length = 100
 napoleon_use_rtype = False
+
+
+
+def written_pictures(block: Any, block_vars: Any, gallery_conf: dict[str, Any]) -> str:
+    """Takes in what a block of an example wrote beside its script."""
+    names = []
+    for found in sorted(Path(block_vars["src_file"]).parent.glob("*.png")):
+        names.append(block_vars["image_path_iterator"].next())
+        shutil.move(found, names[-1])
+    return str(figure_rst(names, gallery_conf["src_dir"]))
+
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "made/gallery",
+    "filename_pattern": r"\.py$",
+    "image_scrapers": (written_pictures,),
+    "capture_repr": ("_repr_html_",),
+    "reset_modules": (),
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "only_warn_on_example_error": False,
+    "plot_gallery": "True",
+    "within_subsection_order": "FileNameSortKey",
+}
 
 MARK = re.compile(r"<!-- made: (?P<name>[\w-]+) -->")
 

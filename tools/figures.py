@@ -7,6 +7,7 @@ Usage: python tools/figures.py SECTION [options]      (see SECTION --help)
                                             with scenes also docs/pictures/pareto.png        about 20 minutes
     footprint    [--tests-seconds S | --run-tests]   installed size, start, tests, lines     about 2 minutes
     invariances  [--pairs N]                X1–X8 of the bundled default                     about 3 minutes
+    materials   [--scenes N]                hard surfaces, docs/reliability.md               about 3 minutes
     pictures                                docs/pictures                                    under a minute
     uncertainty  [--data DIR --list FILE]   confidence against error, docs/how-to/metres.md  about 5 minutes
     all          --data DIR --list FILE     everything above
@@ -26,7 +27,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for bench/
 
 from depthlight.core.errors import DepthlightError
 
-SECTIONS = ("speed", "accuracy", "footprint", "invariances", "pictures")  # speed first: all begins on a quiet machine
+SECTIONS = (
+    "speed",
+    "accuracy",
+    "footprint",
+    "invariances",
+    "materials",
+    "pictures",
+)  # speed first: all begins on a quiet machine
 
 
 def run(section: str, options: argparse.Namespace) -> None:
@@ -47,6 +55,10 @@ def run(section: str, options: argparse.Namespace) -> None:
         from bench import invariances
 
         invariances.run(options.pairs)
+    elif section == "materials":
+        from bench import materials
+
+        materials.run(options.scenes)
     elif section == "uncertainty":
         from bench import uncertainty
 
@@ -82,6 +94,8 @@ def parser() -> argparse.ArgumentParser:
         tests.add_argument("--run-tests", action="store_true", help="run it and see")
     for name in ("invariances", "all"):
         subs[name].add_argument("--pairs", type=int, default=6)
+    for name in ("materials", "all"):
+        subs[name].add_argument("--scenes", type=int, default=24)
     return top
 
 

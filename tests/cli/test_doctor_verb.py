@@ -39,7 +39,8 @@ def test_json_and_files_hold_the_same(call, views, tmp_path):
     assert result["ok"] is False
     assert set(result["findings"][0]) == {"id", "severity", "value", "unit", "says", "why", "do"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"doctor.json", "doctor.png"}
-    assert Image.open(tmp_path / "out/doctor.png").width == 1000
+    with Image.open(tmp_path / "out/doctor.png") as picture:
+        assert picture.width == 1000
 
 
 def test_quiet_prints_nothing_on_a_good_pair(call, views):

@@ -76,7 +76,8 @@ def test_a_folder_goes_on_and_does_only_what_is_missing(call, weights, tmp_path)
 def test_side_by_side_for_three_d_viewers(call, weights, tmp_path):
     photo, out = picture(tmp_path / "photo.png", 0), tmp_path / "out"
     assert call("mono", photo, "-o", out, "-m", weights, "--sbs", 5)[0] == 0
-    assert Image.open(out / "side_by_side.jpg").size == (128, 40)
+    with Image.open(out / "side_by_side.jpg") as shown:
+        assert shown.size == (128, 40)
     assert "side_by_side.jpg" in json.loads((out / "result.json").read_text())["files"]
     assert call("mono", photo, "-o", out, "-m", weights)[0] == 0
     assert not (out / "side_by_side.jpg").exists(), "a file of an earlier run is gone"

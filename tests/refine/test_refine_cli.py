@@ -66,7 +66,8 @@ def test_one_photo(workshop, call):
     assert np.abs(stored - after).max() <= meta["encodings"]["png"]["scale"]
     for name in files.OWNED:
         if name.endswith(".png") and name != "inverse_depth.png":
-            assert Image.open(workshop / "out" / name).mode == "RGB"
+            with Image.open(workshop / "out" / name) as picture:
+                assert picture.mode == "RGB"
     assert len((workshop / "out" / "losses.csv").read_text().splitlines()) == 5
 
 

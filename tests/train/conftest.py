@@ -95,7 +95,7 @@ def start_process() -> Callable[[TrainConfig, Path], subprocess.Popen[bytes]]:
             [sys.executable, "-m", "depthlight.train", str(folder), "--quiet"],
             env=environment,
             start_new_session=True,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
 
     return start

@@ -46,7 +46,7 @@ def torchrun(config: TrainConfig, folder: Path) -> list[subprocess.Popen[bytes]]
     environment = {**os.environ, **group, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "depthlight.train", str(folder), "--quiet"]
     return [
-        subprocess.Popen(command, env=environment | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE)
+        subprocess.Popen(command, env=environment | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.DEVNULL)
         for rank in ("0", "1")
     ]
 

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import tempfile
 import time
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -120,12 +121,13 @@ class Store:
     def __init__(self, config: ServeConfig) -> None:
         self.config = config
         self.jobs: dict[str, Job] = {}
-        self._root = tempfile.TemporaryDirectory(prefix="depthlight-serve-", ignore_cleanup_errors=True)
+        self._root = Path(tempfile.mkdtemp(prefix="depthlight-serve-"))
+        self._remove = weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
 
     def new(self, kind: Kind, task: dict[str, Any]) -> Job:
         """A job with an empty folder."""
         name = secrets.token_urlsafe(24)
-        folder = Path(self._root.name) / name
+        folder = self._root / name
         (folder / _OUT).mkdir(parents=True)
         seconds = self.config.refine_seconds if kind == "refine" else self.config.work_seconds
         self.jobs[name] = Job(kind, task, folder, name, seconds)
@@ -181,4 +183,4 @@ class Store:
     def close(self) -> None:
         """Remove everything."""
         with contextlib.suppress(OSError):
-            self._root.cleanup()
+            self._remove()

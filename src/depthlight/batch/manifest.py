@@ -285,8 +285,11 @@ def _rows(
 
 
 def _csv(source: str) -> Iterator[Sequence[Any]]:
-    with told(FileFormatError, f"{source} cannot be read"), opened(source, MOST_BYTES) as stream:
-        yield from csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), strict=True)
+    with (
+        told(FileFormatError, f"{source} cannot be read"),
+        io.TextIOWrapper(opened(source, MOST_BYTES), encoding="utf-8-sig", newline="") as text,
+    ):
+        yield from csv.reader(text, strict=True)
 
 
 def _parquet(source: str) -> Iterator[Sequence[Any]]:

@@ -119,18 +119,17 @@ def launch(
     whole = page and site.is_whole()
     if page and not whole:
         print(f"depthlight: {site.MISSING}; /v1 works without them.", file=sys.stderr)
-    sock = server.listen(host, port)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
+    with server.listen(host, port) as sock, tempfile.TemporaryDirectory(prefix="depthlight-page-") as folder:
+        url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
 
-    def started() -> None:
-        say(f"depthlight serves {url} (Ctrl-C to stop).", quiet=quiet)
-        if host not in LOOPBACK and config.token is None:
-            say("Whoever reaches this address can use it: think of --token-file.", quiet=quiet, as_json=True)
-        sys.stdout.flush()  # others may wait for the line
-        if whole:
-            opened(url)
+        def started() -> None:
+            say(f"depthlight serves {url} (Ctrl-C to stop).", quiet=quiet)
+            if host not in LOOPBACK and config.token is None:
+                say("Whoever reaches this address can use it: think of --token-file.", quiet=quiet, as_json=True)
+            sys.stdout.flush()  # others may wait for the line
+            if whole:
+                opened(url)
 
-    with tempfile.TemporaryDirectory(prefix="depthlight-page-") as folder:
         if whole:
             site.write_site(Path(folder))
             config = replace(config, static=Path(folder))

@@ -219,8 +219,8 @@ def exit_kernels(up: nn.ConvTranspose3d, leave: nn.Conv3d) -> tuple[Tensor, Tens
     assert up.bias is not None
     with torch.autocast(up.weight.device.type, enabled=False):
         spread = torch.cat([up.weight, up.bias.view(1, -1, 1, 1, 1).expand(1, -1, 2, 2, 2)])
-        impulses = spread.new_zeros(coarse + 1, coarse + 1, 3, 3, 3)
-        impulses[:, :, 1, 1, 1].fill_diagonal_(1)
+        identity = torch.eye(coarse + 1, dtype=spread.dtype, device=spread.device)
+        impulses = F.pad(identity[:, :, None, None, None], (1,) * 6)
         replies = F.conv3d(F.conv_transpose3d(impulses, spread, stride=2), leave.weight[:, :fine], padding=1)
         # (input, voxel, cell) per axis: a convolution looks from the cell, so the voxels' order is reversed
         replies = replies.view(coarse + 1, 3, 2, 3, 2, 3, 2).flip(1, 3, 5).permute(2, 4, 6, 0, 1, 3, 5)
