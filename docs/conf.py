@@ -40,7 +40,6 @@ python_maximum_signature_line_length = 100
 napoleon_use_rtype = False
 
 
-
 def written_pictures(block: Any, block_vars: Any, gallery_conf: dict[str, Any]) -> str:
     """Takes in what a block of an example wrote beside its script."""
     names = []

@@ -70,7 +70,7 @@ def test_correlation_refuses_uneven_groups() -> None:
         ops.correlation_volume(left, right, 4, 4)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the exporter that torch is to drop
+@pytest.mark.filterwarnings("ignore")  # of the exporter that torch is to drop
 def test_operations_export_with_dynamic_sizes(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
 
