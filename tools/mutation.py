@@ -3,8 +3,8 @@
 Usage: mutation.py --work DIR [--count 300] [--seed 0]
 
 mutmut (``pip install mutmut``) makes the faults, one at a time, in a clone of the last commit in DIR, and runs the
-tests that call the changed function. ``count`` of all possible faults are drawn. What a subprocess runs is not changed, so
-tests of the command line by subprocess find nothing here. The score goes into docs/benchmarks/mutation.json and
+tests that call the changed function. ``count`` of all possible faults are drawn. What a subprocess runs is not changed,
+so tests of the command line by subprocess find nothing here. The score goes into docs/benchmarks/mutation.json and
 docs/reliability.md; look at what survived with ``mutmut show NAME`` in DIR/clone. Takes about an hour.
 """
 
@@ -95,10 +95,9 @@ def text(raw: dict[str, Any]) -> str:
         numbers = (found["faults"], found.get("found", 0), found.get("survived", 0), found.get("untested", 0))
         rows.append([area, *(str(number) for number in numbers), share])
     header = ["area", "faults", "found", "survived", "in code that no test calls", "score"]
-    return (
-        f"{raw['count']} faults, drawn at random from {raw['possible']:,} "
-        f"(mutmut {raw['machine']['packages']['mutmut']}, seed {raw['seed']}; {raw['machine']['date']}).\n\n{table(header, rows)}"
-    )
+    program = f"mutmut {raw['machine']['packages']['mutmut']}, seed {raw['seed']}; {raw['machine']['date']}"
+    intro = f"{raw['count']} faults, drawn at random from {raw['possible']:,} ({program})."
+    return f"{intro}\n\n{table(header, rows)}"
 
 
 def main() -> None:
