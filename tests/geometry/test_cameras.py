@@ -98,6 +98,16 @@ def test_cropping_moves_pixels_and_keeps_metres(x, y, right):
     assert disparity - (x - (x + right)) + part.doffs == pytest.approx(disparity + rig.doffs)
 
 
+def test_a_crop_of_two_cameras_is_a_crop_of_each():
+    rig = StereoRig(fx=500, fy=501, cx=320, cy=240, baseline=0.1, width=640, height=480, doffs=3)
+    cameras = rig.cameras()
+    part = cameras.cropped(40, 30, 200, 100)
+    for camera, whole in ((part.left, cameras.left), (part.right, cameras.right)):
+        assert (camera.width, camera.height) == (200, 100)
+        assert (camera.cx, camera.cy) == (whole.cx - 40, whole.cy - 30)
+    np.testing.assert_array_equal(part.T, cameras.T)
+
+
 def test_a_rig_is_also_two_cameras():
     rig = StereoRig(fx=500, fy=501, cx=320, cy=240, baseline=0.1, width=640, height=480, doffs=3)
     cameras = rig.cameras()

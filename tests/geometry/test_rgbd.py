@@ -12,7 +12,7 @@ from PIL import Image
 from depthlight import StereoRig
 from depthlight.core.errors import InputError, LimitError, UnknownNameError
 from depthlight.geometry.depth import DepthMap
-from depthlight.geometry.rgbd import Frame, export_rgbd
+from depthlight.geometry.rgbd import MARKER, Frame, export_rgbd
 
 RIG = StereoRig(fx=50, fy=51, cx=4.25, cy=2.75, baseline=0.1, width=9, height=6)
 
@@ -59,6 +59,7 @@ def test_nerfstudio_places_points_where_the_pose_says(tmp_path):
     export_rgbd(tmp_path / "n", "nerfstudio", frames)
     content = json.loads((tmp_path / "n/transforms.json").read_text())
     assert content["camera_model"] == "OPENCV"
+    assert [content[name] for name in ("k1", "k2", "p1", "p2")] == [0, 0, 0, 0]
     told = content["frames"][0]
     z = values(tmp_path / "n" / told["depth_file_path"])[4, 7] / 1000
     right, up = (7 + 0.5 - told["cx"]) / told["fl_x"] * z, -(4 + 0.5 - told["cy"]) / told["fl_y"] * z
@@ -67,6 +68,16 @@ def test_nerfstudio_places_points_where_the_pose_says(tmp_path):
     assert np.array_equal(content["frames"][1]["transform_matrix"], np.eye(4))
     assert content["frames"][1]["fl_x"] == 70
     assert (tmp_path / "n" / told["file_path"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("layout", "axes"), [("nerfstudio", "x right, y up, z backward"), ("tum", "x right, y down, z forward")]
+)
+def test_an_export_states_unit_scale_and_axes(layout, axes, tmp_path):
+    export_rgbd(tmp_path / "e", layout, [frame("a")])
+    stated = json.loads((tmp_path / "e" / MARKER).read_text())
+    assert (stated["layout"], stated["unit"], stated["axes"], stated["frames"]) == (layout, "m", axes, ["a"])
+    assert values(tmp_path / "e" / "depth/a.png")[3, 3] == 2 * stated["depth_scale"]
 
 
 def test_what_a_layout_cannot_hold_is_refused(tmp_path):
