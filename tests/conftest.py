@@ -34,6 +34,19 @@ def motorcycle():
     return load_pair()
 
 
+@pytest.fixture
+def call(capsys):
+    """A function of one command line; returns (status, standard output, standard error)."""
+    from depthlight.cli import main as cli
+
+    def run(*args):
+        status = cli.run([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
 def shifted_pair(shift: int, height: int = 96, width: int = 160, seed: int = 0):
     """A textured pair whose true disparity is ``shift`` px everywhere."""
     import cv2

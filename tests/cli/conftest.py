@@ -5,20 +5,6 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from depthlight.cli import main as cli
-
-
-@pytest.fixture
-def call(capsys):
-    """A function of one command line; returns (status, standard output, standard error)."""
-
-    def run(*args):
-        status = cli.run([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
 
 @pytest.fixture
 def save():

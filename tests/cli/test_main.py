@@ -11,18 +11,11 @@ import pytest
 from depthlight.cli import main as cli
 
 
-def call(capsys, *args):
-    """(status, standard output, standard error) of one command line."""
-    status = cli.run([str(arg) for arg in args])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
 @pytest.mark.parametrize("verb", list(cli.VERBS))
-def test_every_verb_has_its_file_function_and_help(capsys, verb):
+def test_every_verb_has_its_file_function_and_help(call, verb):
     module = import_module(f"depthlight.cli.{verb}")
     assert callable(getattr(module, cli.FUNCTION_NAMES.get(verb, verb)))
-    status, out, _ = call(capsys, verb, "--help")
+    status, out, _ = call(verb, "--help")
     assert status == 0
     assert f"depthlight {verb}" in out
 
@@ -40,12 +33,12 @@ def test_flags_equal_the_inventory(verb):  # P4
     assert _options(verb) == inventory["verbs"][verb]
 
 
-def test_overview_and_version(capsys):
+def test_overview_and_version(call):
     for args in ([], ["--help"], ["-h"]):
-        status, out, _ = call(capsys, *args)
+        status, out, _ = call(*args)
         assert status == 0
         assert all(verb in out for verb in cli.VERBS)
-    status, out, _ = call(capsys, "--version")
+    status, out, _ = call("--version")
     assert (status, out.split()[0]) == (0, "depthlight")
 
 
@@ -60,35 +53,35 @@ def test_overview_and_version(capsys):
         (["stereo", "a.png", "b.png", "--threads", "0"], "--threads"),
     ],
 )
-def test_wrong_usage_is_one_line_with_status_2(capsys, args, says):
-    status, _, err = call(capsys, *args)
+def test_wrong_usage_is_one_line_with_status_2(call, args, says):
+    status, _, err = call(*args)
     assert status == 2
     assert err.startswith("depthlight: ")
     assert err.count("\n") == 1
     assert says.lower() in err.lower()
 
 
-def test_a_fault_of_ours_is_status_70_and_debug_shows_it(capsys, monkeypatch):
+def test_a_fault_of_ours_is_status_70_and_debug_shows_it(call, monkeypatch):
     monkeypatch.setattr("depthlight.core.registry.list_models", lambda: 1 / 0)
-    status, _, err = call(capsys, "models")
+    status, _, err = call("models")
     assert status == 70
     assert "ZeroDivisionError" in err
     assert "Traceback" not in err
-    status, _, err = call(capsys, "models", "--debug")
+    status, _, err = call("models", "--debug")
     assert status == 70
     assert "Traceback" in err
 
 
-def test_debug_keeps_the_status_of_bad_input(capsys):
-    status, _, err = call(capsys, "models", "lihgt", "--debug")
+def test_debug_keeps_the_status_of_bad_input(call):
+    status, _, err = call("models", "lihgt", "--debug")
     assert status == 2
     assert "Traceback" in err
     assert err.splitlines()[-1].startswith("depthlight: unknown model")
 
 
-def test_interrupt_is_status_130(capsys, monkeypatch):
+def test_interrupt_is_status_130(call, monkeypatch):
     def stop():
         raise KeyboardInterrupt
 
     monkeypatch.setattr("depthlight.core.registry.list_models", stop)
-    assert call(capsys, "models")[0] == 130
+    assert call("models")[0] == 130

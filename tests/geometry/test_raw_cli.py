@@ -9,20 +9,9 @@ import numpy as np
 import pytest
 
 from depthlight import StereoRig
-from depthlight.cli import main as cli
 from depthlight.cli.rectify import _tell
 from depthlight.geometry.calibration import read_calibration, write_calibration
 from depthlight.io.native import read_native, write_native
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*args):
-        status = cli.run([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depthlight.cli import main as cli
 from depthlight.infer import mono
 from depthlight.io.inverse_depth import read_inverse_depth
 from depthlight.refine import files, priors
@@ -23,16 +22,6 @@ residual = true
 unit = "standard"
 smoothness = 0.1
 """
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*args):
-        status = cli.run([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

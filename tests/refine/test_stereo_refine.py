@@ -11,7 +11,6 @@ from PIL import Image
 
 import depthlight
 from depthlight.backends import TorchBackend
-from depthlight.cli import main as cli
 from depthlight.core.config import from_dict, to_dict
 from depthlight.core.errors import CheckpointError, ConfigError, InputError, UnknownNameError
 from depthlight.core.signals import StopRequestedError
@@ -248,16 +247,6 @@ def test_recipes_hold_what_they_say():
 
 
 # ------------------------------------------------------------------------------------------------ the verb
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*args):
-        status = cli.run([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 RECIPE = 'steps = 3\npasses = ["flipped"]\n'
