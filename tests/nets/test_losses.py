@@ -148,6 +148,9 @@ def test_clamp_bounds_each_pixel() -> None:
     mask = torch.ones_like(truth, dtype=torch.bool)
     assert smooth_l1(truth + 100, truth, mask, clamp=10.0)[0] == 10
     assert smooth_l1(truth + 100, truth, mask)[0] == 99.5
+    assert smooth_l1(truth + 100, truth, mask, beta=0.25)[0] == 99.875
+    assert smooth_l1(truth + 0.5, truth, mask)[0] == 0.125
+    assert smooth_l1(truth + 0.5, truth, mask, beta=0.25)[0] == 0.375
 
 
 def test_weights_of_an_iterating_network() -> None:

@@ -35,6 +35,7 @@ class LossConfig:
     bins: float = 1.0  # cross-entropy over the disparity bins
     target: Target = "linear"
     width: float = 0.8  # of the Laplacian targets, in bins
+    beta: float = 1.0  # px below which smooth-L1 is quadratic: a small one keeps pulling where errors are small
     clamp: float = 0.0  # largest smooth-L1 of a pixel, 0 = none (LAS2's stage 3 uses 10)
     feature: float = 1.0  # stage 2: 1 - cosine of student's and teacher's features
     truth: float = 0.0  # stage 2: weight of the supervised loss beside the teacher's
@@ -43,8 +44,8 @@ class LossConfig:
         for name in ("full", "coarse", "bins", "clamp", "feature", "truth"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"loss.{name} is {getattr(self, name)}", expected="0 or more")
-        if not 0 < self.gamma <= 1 or self.width <= 0:
-            raise ConfigError("loss: gamma must lie in (0, 1] and width above 0")
+        if not 0 < self.gamma <= 1 or min(self.width, self.beta) <= 0:
+            raise ConfigError("loss: gamma must lie in (0, 1], width and beta above 0")
 
 
 def masked_mean(values_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
@@ -53,9 +54,9 @@ def masked_mean(values_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
     return (values_BHW * mask).flatten(1).sum(1) / mask.flatten(1).sum(1).clamp_min(1)
 
 
-def smooth_l1(disp_BHW: Tensor, truth_BHW: Tensor, mask_BHW: Tensor, clamp: float = 0.0) -> Tensor:
-    """Smooth-L1 with beta 1 px, each pixel held at ``clamp`` if that is > 0 (LAS2 eq. of stage 3); (B,)."""
-    loss = F.smooth_l1_loss(disp_BHW, truth_BHW, reduction="none")
+def smooth_l1(disp_BHW: Tensor, truth_BHW: Tensor, mask_BHW: Tensor, clamp: float = 0.0, beta: float = 1.0) -> Tensor:
+    """Smooth-L1, each pixel held at ``clamp`` if that is > 0 (LAS2 eq. of stage 3); (B,). ``beta`` in px."""
+    loss = F.smooth_l1_loss(disp_BHW, truth_BHW, reduction="none", beta=beta)
     return masked_mean(loss.clamp_max(clamp) if clamp else loss, mask_BHW)
 
 
@@ -76,7 +77,7 @@ def disparity_terms(
     """``full`` and (if the network gives more than one disparity) ``coarse``, weighted; each (B,)."""
     weights = sequence_weights(len(disparities), config)
     terms = [
-        weight * smooth_l1(disp[:, 0].to(truth_BHW.dtype), truth_BHW, mask_BHW, config.clamp)
+        weight * smooth_l1(disp[:, 0].to(truth_BHW.dtype), truth_BHW, mask_BHW, config.clamp, config.beta)
         for disp, weight in zip(disparities, weights, strict=True)
         if weight
     ]
