@@ -8,6 +8,7 @@ Usage: python tools/figures.py SECTION [options]      (see SECTION --help)
     footprint    [--tests-seconds S | --run-tests]   installed size, start, tests, lines     about 2 minutes
     invariances  [--pairs N]                X1–X8 of the bundled default                     about 3 minutes
     materials   [--scenes N]                hard surfaces, docs/reliability.md               about 3 minutes
+    reliability                             runs the bars' tests, docs/reliability.md         about 15 minutes
     pictures                                docs/pictures                                    under a minute
     uncertainty  [--data DIR --list FILE]   confidence against error, docs/how-to/metres.md  about 5 minutes
     all          --data DIR --list FILE     everything above
@@ -59,6 +60,10 @@ def run(section: str, options: argparse.Namespace) -> None:
         from bench import materials
 
         materials.run(options.scenes)
+    elif section == "reliability":
+        from bench import reliability
+
+        reliability.run()
     elif section == "uncertainty":
         from bench import uncertainty
 
@@ -77,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = top.add_subparsers(dest="section", required=True)
-    subs = {name: verbs.add_parser(name) for name in (*SECTIONS, "all", "training", "uncertainty")}
+    subs = {name: verbs.add_parser(name) for name in (*SECTIONS, "all", "reliability", "training", "uncertainty")}
     for name in ("uncertainty", "speed"):
         subs[name].add_argument("--data", type=Path, help="folder of scene folders")
         subs[name].add_argument("--list", type=Path, help="the scenes to take")

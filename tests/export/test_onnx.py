@@ -65,11 +65,12 @@ def test_only_standard_operators_at_the_stated_opset(exported):
 
 
 @pytest.mark.parametrize("name", [n for n in registry.bundled() if "onnx" in registry.bundled()[n].files])
-def test_bundled_graphs_equal_their_safetensors(name, motorcycle):
+def test_bundled_graphs_equal_their_safetensors(name, motorcycle, record_property):
     net = dl.load(name, backend="torch", threads=1).backend._net
     rows = measure_parity(net, registry.bundled()[name].path("onnx"), motorcycle[:2], threads=1)
     assert [(row.height, row.width) for row in rows] == list(SIZES)
     require_parity(rows, what=name)
+    record_property("x11_px", max(row.disparity_max for row in rows))
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,13 @@ def run_mutations(count: int, seed: int, tmp_path: Path, timeout: float) -> dict
     return json.loads(done.stdout)
 
 
-def test_mutated_files_never_crash_hang_or_raise_anything_else(tmp_path) -> None:
+def test_mutated_files_never_crash_hang_or_raise_anything_else(tmp_path, record_property) -> None:
     report = run_mutations(1000, 1, tmp_path, timeout=300)
     assert report["files"] == 1000
     assert report["refused"] > 400, "the mutations do not bite"
     assert report["peak_mib"] < 1536
+    record_property("i1_refused", report["refused"])
+    record_property("i1_peak_mib", report["peak_mib"])
 
 
 @pytest.mark.slow

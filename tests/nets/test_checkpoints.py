@@ -218,7 +218,7 @@ with_names = list(_hostile(Path(os.environ.get("TMPDIR", "/tmp")), Path("unused"
 
 
 @pytest.mark.parametrize("name", with_names)
-def test_hostile_checkpoint(tmp_path: Path, name: str) -> None:
+def test_hostile_checkpoint(tmp_path: Path, name: str, record_property: Callable[[str, object], None]) -> None:
     canary = tmp_path / "canary"
     data = _hostile(tmp_path, canary)[name]
     file = tmp_path / name
@@ -238,6 +238,7 @@ def test_hostile_checkpoint(tmp_path: Path, name: str) -> None:
     assert not canary.exists()
     assert _same(net.state(), before)
     assert peak < 2 * len(data) + 2**21  # the interpreter's own share: parsing, imports
+    record_property("u1_peak_mib", peak / 2**20)
 
 
 def test_hostile_files_are_at_least_25() -> None:

@@ -24,6 +24,7 @@ from depthlight.train.loop import CHECKPOINTS, Run, write_config
 from depthlight.train.release import MODEL_FILE
 
 Tiny = Callable[..., TrainConfig]
+Record = Callable[[str, object], None]
 # A bias added to all scores before the softmax changes nothing: its gradient is rounding alone, which Adam enlarges.
 WITHOUT_EFFECT = "aggregate.leave.bias"
 LAUNCH = "import sys; from depthlight.train.distributed import launch; sys.exit(launch(sys.argv[1:], 2, threads=1))"
@@ -64,7 +65,7 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_two_processes_equal_one(tiny: Tiny, tmp_path: Path) -> None:
+def test_two_processes_equal_one(tiny: Tiny, tmp_path: Path, record_property: Record) -> None:
     config = tiny(freeze_bn=True, batch=4, schedule={"lr": 1e-3, "warmup": 8, "samples": 80})
     Run(config, tmp_path / "one", quiet=True).run()
     assert launch(config, tmp_path / "two").wait() == 0
@@ -74,14 +75,16 @@ def test_two_processes_equal_one(tiny: Tiny, tmp_path: Path) -> None:
     for part in ("net", "ema"):
         for name, value in one[part].items():
             if isinstance(value, torch.Tensor) and name != WITHOUT_EFFECT:
-                assert float((value - two[part][name]).abs().max()) <= tolerance("ddp.weights"), name
+                difference = float((value - two[part][name]).abs().max())
+                assert difference <= tolerance("ddp.weights"), name
+                record_property("t8_difference", difference)
     rows = [read_rows(tmp_path / name / METRICS) for name in ("one", "two")]
     for ours, theirs in zip(*rows, strict=True):
         assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), rel=1e-4)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the ranks")
-def test_killing_one_rank_ends_the_other(tiny: Tiny, tmp_path: Path) -> None:
+def test_killing_one_rank_ends_the_other(tiny: Tiny, tmp_path: Path, record_property: Record) -> None:
     config = tiny(checkpoint_minutes=0.0, schedule={"lr": 1e-3, "samples": 1_000_000})
     parent = launch(config, tmp_path)
     while parent.poll() is None and not list((tmp_path / CHECKPOINTS).glob("*.json")):
@@ -89,7 +92,9 @@ def test_killing_one_rank_ends_the_other(tiny: Tiny, tmp_path: Path) -> None:
     ranks = children_of(parent.pid)
     assert len(ranks) == 2
     os.kill(ranks[1], 9)
+    begun = time.monotonic()
     assert parent.wait(timeout=30) != 0
+    record_property("t8_kill_s", time.monotonic() - begun)
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
     assert checkpoint.load_latest(tmp_path / CHECKPOINTS) is not None
 

@@ -67,12 +67,16 @@ def test_killed_at_random_moments_ends_with_the_same_bits(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_leaves(number: int, tiny: Tiny, start_process: Start, tmp_path: Path) -> None:
+def test_a_signal_saves_and_leaves(
+    number: int, tiny: Tiny, start_process: Start, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     config = tiny(checkpoint_minutes=0.0, schedule={"lr": 1e-3, "samples": 4000})
     process = start_process(config, tmp_path)
     wait_for_step(process, tmp_path, 2)
     process.send_signal(number)
+    begun = time.monotonic()
     assert process.wait(timeout=10) == 128 + number
+    record_property("t2_s", time.monotonic() - begun)
     rows = read_rows(tmp_path / METRICS)
     assert int(rows[-1]["step"]) == newest(tmp_path), "the last step was not saved"
     assert (tmp_path / MODEL_FILE).is_file()
