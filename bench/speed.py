@@ -13,7 +13,7 @@ from bench.report import PICTURES, ROOT, in_words, machine, number, short_hash, 
 
 from depthlight.backends.openvino import has_bf16
 from depthlight.cli.bench import with_graphs
-from depthlight.core.registry import DEFAULT_MODEL, bundled
+from depthlight.core.registry import DEFAULT_MODEL, SMALL_MODEL, bundled
 from depthlight.eval import bench
 from depthlight.eval.bench import PEAK, RANGE, Measured, Row
 from depthlight.io.pictures import write_image
@@ -21,7 +21,7 @@ from depthlight.io.pictures import write_image
 THREADS = 2
 SIZE = (384, 1248)
 LAS = ("las1.untrained", "las2-s.untrained", "las2-m.untrained")
-LIGHT = (DEFAULT_MODEL, "light-s.untrained")
+LIGHT = (DEFAULT_MODEL, SMALL_MODEL)
 SGBM = ("sgbm:3WAY", "sgbm:SGBM", "sgbm:HH", "sgbm")
 PLAIN, KEPT = ("bench.speed_worker",), ("bench.speed_worker", "--keep-memory")
 NAMES = {"las1": "LAS1", "las2-s": "LAS2-S", "las2-m": "LAS2-M", "peak": "dense 3×3 convolution"}

@@ -7,7 +7,7 @@ and on real scenes how many errors lie within one, two, three and five sigma.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from bench.report import ROOT, machine, number, table, write_section
 from numpy.typing import NDArray
 
-from depthlight.core.registry import DEFAULT_MODEL, bundled, family_of
+from depthlight.core.registry import bundled, family_of
 from depthlight.data.samples import StereoSample, iterate
 from depthlight.data.scenes import SceneFolder, read_list
 from depthlight.data.synth.engine import Engine, SynthConfig
@@ -32,21 +32,24 @@ WITHIN = (1, 2, 3, 5)
 
 def run(pairs: int, data: Path | None = None, scenes: Path | None = None) -> None:
     """Fit on ``pairs`` engine pairs, check on two thirds as many others and on the scene folders; write the section."""
-    fitted_on = errors(engine_pairs(FIT_SEED, pairs))
-    checked_on = {"engine, other seed": errors(engine_pairs(CHECK_SEED, max(1, 2 * pairs // 3)))}
+    models = {name: _measured(name, pairs, data, scenes) for name, card in bundled().items() if "onnx" in card.files}
+    raw = {"machine": machine("onnxruntime", "numpy"), "models": models}
+    write_section("uncertainty", "\n\n".join(_text(name, found) for name, found in models.items()), raw, document=DOC)
+
+
+def _measured(name: str, pairs: int, data: Path | None, scenes: Path | None) -> dict[str, Any]:
+    fitted = fit(*errors(name, engine_pairs(FIT_SEED, pairs)))
+    checked_on = {"engine, other seed": errors(name, engine_pairs(CHECK_SEED, max(1, 2 * pairs // 3)))}
     if data is not None:
         names = None if scenes is None else read_list(scenes)
-        checked_on["real scenes"] = errors(iterate(SceneFolder(data, names)))
-    model = MEASURED[family_of(DEFAULT_MODEL)]
-    raw = {
-        "machine": machine("onnxruntime", "numpy"),
-        "model": DEFAULT_MODEL,
-        "weights_sha256": bundled()[DEFAULT_MODEL].files["safetensors"].sha256,
+        checked_on["real scenes"] = errors(name, iterate(SceneFolder(data, names)))
+    model = MEASURED.get(family_of(name), fitted)
+    return {
+        "weights_sha256": bundled()[name].files["safetensors"].sha256,
         "in_use": vars(model),
-        "fitted_again": vars(fit(*fitted_on)),
-        "coverage": {name: coverage(model, *values) for name, values in checked_on.items()},
+        "fitted_again": vars(fitted),
+        "coverage": {source: coverage(model, *values) for source, values in checked_on.items()},
     }
-    write_section("uncertainty", _text(raw), raw, document=DOC)
 
 
 def engine_pairs(seed: int, count: int) -> Iterable[StereoSample]:
@@ -55,9 +58,11 @@ def engine_pairs(seed: int, count: int) -> Iterable[StereoSample]:
     return (engine.sample(index) for index in range(count))
 
 
-def errors(samples: Iterable[StereoSample]) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.intp]]:
+def errors(
+    model: str, samples: Iterable[StereoSample]
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.intp]]:
     """|error| px, confidence and pair number of valid pixels with truth, :data:`PER_PAIR` of each pair."""
-    matcher = load(DEFAULT_MODEL, threads=1)
+    matcher = load(model, threads=1)
     rng = np.random.default_rng(0)
     found: list[tuple[NDArray[Any], ...]] = []
     for index, sample in enumerate(samples):
@@ -114,7 +119,7 @@ def coverage(
     }
 
 
-def _text(raw: dict[str, Any]) -> str:
+def _text(model: str, raw: Mapping[str, Any]) -> str:
     used = raw["in_use"]
     rows = []
     for name, found in raw["coverage"].items():
@@ -130,4 +135,4 @@ def _text(raw: dict[str, Any]) -> str:
         )
     header = ["errors within …", *(f"{k} σ" for k in WITHIN), "1 σ, 10th to 90th pair", "median error", "median σ"]
     formula = f"`σ = {used['factor']:.3g} · (1 - confidence + {used['floor']:.2g})^{used['power']:.3g}` px"
-    return f"{formula}, `{raw['model']}`.\n\n{table(header, rows)}"
+    return f"{formula}, `{model}`.\n\n{table(header, rows)}"

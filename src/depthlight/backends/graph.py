@@ -22,6 +22,7 @@ FACTS = ("name", "family", "max_disp", "precision", "weights_sha256")
 GRAPH_SUFFIXES = (".onnx", ".xml")
 GRAPH_PRECISIONS = ("fp32", "int8")
 LONGEST_NAME = 200
+MEMORY_SHARE = {"light-s": 0.55}  # of what light's graph takes at its peak, measured in both runtimes
 
 
 @dataclass(frozen=True, kw_only=True)

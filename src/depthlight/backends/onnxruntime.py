@@ -8,7 +8,7 @@ from typing import Any
 from ..core.errors import CheckpointError, DepthlightError
 from ..core.extras import have
 from .base import FloatArray, memory_told
-from .graph import OUTPUTS, check_graph_range, said_by
+from .graph import MEMORY_SHARE, OUTPUTS, check_graph_range, said_by
 
 
 class OnnxBackend:
@@ -17,6 +17,7 @@ class OnnxBackend:
     Args:
         path: the ``.onnx`` file.
         max_disp: the range of the graph, px.
+        family: of the network, for the memory that it takes.
         threads: CPU threads; onnxruntime's own choice by default.
         precision: what the file was exported in: fp32 or int8. It chooses nothing, it is told.
     """
@@ -24,8 +25,17 @@ class OnnxBackend:
     name = "onnxruntime"
     device = "cpu"
 
-    def __init__(self, path: Path, *, max_disp: int, threads: int | None = None, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_disp: int,
+        family: str = "light",
+        threads: int | None = None,
+        precision: str = "fp32",
+    ) -> None:
         self._session = _session(path, threads=threads)
+        self._share = MEMORY_SHARE.get(family, 1.0)
         self._max_disp = max_disp
         self.precision = precision
 
@@ -33,7 +43,7 @@ class OnnxBackend:
         check_graph_range(max_disp, self._max_disp)
 
     def bytes_needed(self, pixels: int, max_disp: int) -> int:
-        return pixels * (110 + 3 * max_disp)  # measured at 192 px: 680 a pixel
+        return int(pixels * self._share * (110 + 3 * max_disp))  # measured at 192 px, light: 680 a pixel
 
     def run(self, left_N3HW: FloatArray, right_N3HW: FloatArray, max_disp: int) -> tuple[FloatArray, FloatArray]:
         self.check_range(max_disp)

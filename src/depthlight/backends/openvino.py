@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import CheckpointError, InputError
 from ..core.extras import require
 from .base import PRECISIONS, FloatArray, memory_told
-from .graph import FACTS, OUTPUTS, PREFIX, SECTION, check_graph_range, said_by
+from .graph import FACTS, MEMORY_SHARE, OUTPUTS, PREFIX, SECTION, check_graph_range, said_by
 
 CACHE_VARIABLE = "DEPTHLIGHT_OPENVINO_CACHE"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -26,6 +26,7 @@ class OpenVinoBackend:
     Args:
         path: an ``.onnx`` file, or an ``.xml`` with its ``.bin`` beside it.
         max_disp: the range of the graph, px.
+        family: of the network, for the memory that it takes.
         precision: ``fp32`` or ``bf16``; ``int8`` for a graph exported so, whose other parts run in fp32.
         threads: CPU threads; OpenVINO's own choice by default.
         cache: a folder for compiled models. By default the one the environment variable
@@ -45,6 +46,7 @@ class OpenVinoBackend:
         path: Path,
         *,
         max_disp: int,
+        family: str = "light",
         precision: str = "fp32",
         threads: int | None = None,
         cache: str | os.PathLike[str] | None = None,
@@ -65,6 +67,7 @@ class OpenVinoBackend:
         except Exception as error:  # openvino raises RuntimeError and classes of its own
             raise CheckpointError(f"{path.name} cannot be read by openvino: {said_by(error)}") from None
         self._session = compiled
+        self._share = MEMORY_SHARE.get(family, 1.0)
         self._max_disp = max_disp
         self.precision = precision
 
@@ -72,7 +75,8 @@ class OpenVinoBackend:
         check_graph_range(max_disp, self._max_disp)
 
     def bytes_needed(self, pixels: int, max_disp: int) -> int:
-        return pixels * (300 + 5 * max_disp)  # measured at 192 px, light: 1085 a pixel in fp32, 636 in bf16
+        # measured at 192 px, light: 1085 a pixel in fp32, 636 in bf16
+        return int(pixels * self._share * (300 + 5 * max_disp))
 
     def run(self, left_N3HW: FloatArray, right_N3HW: FloatArray, max_disp: int) -> tuple[FloatArray, FloatArray]:
         self.check_range(max_disp)

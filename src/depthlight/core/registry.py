@@ -20,6 +20,7 @@ from .errors import CheckpointError, InputError, UnknownNameError
 
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT_MODEL = "light.prototype"
+SMALL_MODEL = "light-s.synth-v1"
 
 NETWORK_FAMILIES = ("light", "light-s", "las1", "las2-s", "las2-m", "las2-l", "las2-h")
 CLASSICAL = ("sgbm", "sgbm-oracle")
@@ -48,7 +49,7 @@ MONO_HUB: Mapping[str, str] = {
     "depth-anything-v2-large": "depth-anything/Depth-Anything-V2-Large-hf",
 }
 PRIOR_HUB: Mapping[str, str] = {"sd-1.5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
-DEFAULT_TAGS: Mapping[str, str] = {name.split(".", 1)[0]: name for name in (DEFAULT_MODEL, *OFFICIAL)}
+DEFAULT_TAGS: Mapping[str, str] = {name.split(".", 1)[0]: name for name in (DEFAULT_MODEL, SMALL_MODEL, *OFFICIAL)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ class _Runtime:
         wanted = self.backend == "auto" and self.precision == "fp32" and self.device in ON_CPU
         return wanted or self.backend in ON_CPU_ONLY
 
-    def on_graph(self, path: Path, *, max_disp: int, precision: str) -> StereoBackend:
+    def on_graph(self, path: Path, *, family: str, max_disp: int, precision: str) -> StereoBackend:
         """The graph in the runtime asked for; ``precision`` is what the file was exported in.
 
         Raises:
@@ -83,9 +83,9 @@ class _Runtime:
                 raise InputError(f"{path.name} is OpenVINO's and onnxruntime cannot read it", hint="Use an .onnx file")
             vino = True
         if not vino:
-            return OnnxBackend(path, max_disp=max_disp, threads=self.threads, precision=precision)
+            return OnnxBackend(path, family=family, max_disp=max_disp, threads=self.threads, precision=precision)
         chosen = self.precision if precision == "fp32" else precision
-        return OpenVinoBackend(path, max_disp=max_disp, threads=self.threads, precision=chosen)
+        return OpenVinoBackend(path, family=family, max_disp=max_disp, threads=self.threads, precision=chosen)
 
     def need_torch(self, what: str) -> None:
         """Refuse unless torch may be used for ``what``, and is there."""
@@ -156,7 +156,8 @@ def load(
     if card is None:
         return _from_hub(full, runtime)
     if "onnx" in card.files and runtime.takes_graph():
-        graph = runtime.on_graph(registry.verified_path(card, "onnx"), max_disp=card.max_disp, precision="fp32")
+        path = registry.verified_path(card, "onnx")
+        graph = runtime.on_graph(path, family=card.family, max_disp=card.max_disp, precision="fp32")
         return StereoModel(full, graph, weights_sha256=card.files["safetensors"].sha256, max_disp=card.max_disp)
     runtime.need_torch(full)
     path = registry.verified_path(card, "safetensors")
@@ -194,7 +195,7 @@ def _from_graph(path: Path, runtime: _Runtime) -> StereoMatcher:
         raise CheckpointError(f"model file {path} does not exist", hint="Check the path")
     read = openvino_strings if path.suffix.lower() == ".xml" else onnx_strings
     facts = graph_facts(path, read(path))
-    engine = runtime.on_graph(path, max_disp=facts.max_disp, precision=facts.precision)
+    engine = runtime.on_graph(path, family=facts.family, max_disp=facts.max_disp, precision=facts.precision)
     return StereoModel(facts.name, engine, weights_sha256=facts.weights_sha256, max_disp=facts.max_disp)
 
 

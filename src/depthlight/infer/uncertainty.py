@@ -1,10 +1,10 @@
 """How far off a disparity may be, in px, from its confidence.
 
 The model is ``sigma = a · (1 - confidence + u)^p``: the half-width within which 68 % of the errors of pixels of this
-confidence lie. It was fitted for ``light`` on 60 pairs of our procedural engine (all scene families, camera effects on,
-384×640, valid pixels, ``light.prototype``) and holds on other pairs, real ones too, as docs/how-to/metres.md says; the
-tool is ``bench/uncertainty.py``. Errors have heavier tails than a normal distribution: 85 % lie within two sigma and
-96 % within five.
+confidence lie. It was fitted for each bundled network on 60 pairs of our procedural engine (all scene families, camera
+effects on, 384×640, valid pixels) and holds on other pairs, real ones too, as docs/how-to/metres.md says; the tool is
+``bench/uncertainty.py``. Errors have heavier tails than a normal distribution: about 86 % lie within two sigma and 96 %
+within five.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ class ConfidenceModel:
         return np.asarray(self.factor * doubt_HW**self.power, np.float32)
 
 
-MEASURED: Mapping[str, ConfidenceModel] = {"light": ConfidenceModel(factor=27.7, floor=5.9e-4, power=0.585)}
+MEASURED: Mapping[str, ConfidenceModel] = {
+    "light": ConfidenceModel(factor=27.7, floor=5.9e-4, power=0.585),
+    "light-s": ConfidenceModel(factor=26.9, floor=0.0037, power=0.773),
+}
 
 
 def disparity_sigma(confidence_HW: NDArray[np.float32], model_name: str) -> NDArray[np.float32] | None:
