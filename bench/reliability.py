@@ -1,6 +1,6 @@
 """Section ``reliability``: every bar of docs/reliability.md with what was measured.
 
-Runs the tests that stand behind the bars and takes the values that they record (pytest's ``record_property``), the
+Runs the tests of the default run that stand behind the bars and takes the values that they record (pytest's ``record_property``), the
 largest where several tests record one; the other sections' JSON gives the rest.
 """
 
@@ -34,7 +34,6 @@ class Bar:
     promise: str
     tests: tuple[str, ...]
     told: str = "{passed} tests pass"
-    slow: bool = False
 
 
 BARS = (
@@ -113,7 +112,7 @@ BARS = (
         "X11",
         "the gate of every export: six networks, onnxruntime and OpenVINO, three sizes",
         ("tests/export/test_export_gate.py",),
-        slow=True,
+        "{passed} tests pass; networks of full size: slow tests",
     ),
     Bar(
         "X12",
@@ -200,7 +199,7 @@ BARS = (
         "B1-B3",
         "killed 20 times at random, a bad pair among 200, a killed Ray worker: each result once, whole, same bytes",
         ("tests/batch",),
-        slow=True,
+        "{passed} tests pass; 20 kills, 200 pairs and Ray: slow tests",
     ),
     Bar(
         "P1, P6",
@@ -223,14 +222,14 @@ BARS = (
 
 
 def run() -> None:
-    """Run the tests (a quarter of an hour), collect, write the section."""
+    """Run the tests (ten minutes), collect, write the section."""
     passed, values = run_tests()
     values |= from_sections()
     rows = []
     for bar in BARS:
         count = sum(number for test, number in passed.items() if test.startswith(tuple(map(_as_class, bar.tests))))
         where = ", ".join(f"`{test.split('::')[0]}`" for test in bar.tests) or "`tools/load_report.py`"
-        rows.append([bar.name, bar.promise, bar.told.format(passed=count, **values), where + " (slow)" * bar.slow])
+        rows.append([bar.name, bar.promise, bar.told.format(passed=count, **values), where])
     facts = machine("pytest", "torch", "onnxruntime", "numpy")
     raw = {"machine": facts, "tests": sum(passed.values()), "values": values}
     text = table(["bar", "what", "measured", "tests"], rows).replace("---:", "---")
@@ -251,28 +250,18 @@ def run_tests() -> tuple[dict[str, int], dict[str, float]]:
     """
     passed: dict[str, int] = {}
     values: dict[str, float] = {}
-    for slow in (False, True):
-        tests = sorted({test for bar in BARS if bar.slow == slow for test in bar.tests})
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "report.xml"
-            command = [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-o",
-                "junit_family=xunit1",
-                f"--junitxml={report}",
-                *tests,
-            ]
-            if subprocess.run([*command, "-m", "slow"] if slow else command, cwd=ROOT, check=False).returncode:
-                raise RuntimeError("a bar does not hold")
-            for case in ElementTree.parse(report).iter("testcase"):
-                name = f"{case.get('classname')}.{str(case.get('name')).split('[')[0]}"
-                passed[name] = passed.get(name, 0) + 1
-                for found in case.iter("property"):
-                    key, value = str(found.get("name")), float(str(found.get("value")))
-                    values[key] = max(value, values.get(key, value))
+    tests = sorted({test for bar in BARS for test in bar.tests})
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        options = ["-q", f"--junitxml={report}", "-o", "junit_family=xunit1"]
+        if subprocess.run([sys.executable, "-m", "pytest", *options, *tests], cwd=ROOT, check=False).returncode:
+            raise RuntimeError("a bar does not hold")
+        for case in ElementTree.parse(report).iter("testcase"):
+            name = f"{case.get('classname')}.{str(case.get('name')).split('[')[0]}"
+            passed[name] = passed.get(name, 0) + 1
+            for found in case.iter("property"):
+                key, value = str(found.get("name")), float(str(found.get("value")))
+                values[key] = max(value, values.get(key, value))
     return passed, values
 
 

@@ -8,7 +8,7 @@ Usage: python tools/figures.py SECTION [options]      (see SECTION --help)
     footprint    [--tests-seconds S | --run-tests]   installed size, start, tests, lines     about 2 minutes
     invariances  [--pairs N]                X1–X8 of the bundled default                     about 3 minutes
     materials   [--scenes N]                hard surfaces, docs/reliability.md               about 3 minutes
-    reliability                             runs the bars' tests, docs/reliability.md         about 15 minutes
+    reliability                             runs the bars' tests, docs/reliability.md         about 10 minutes
     pictures                                docs/pictures                                    under a minute
     uncertainty  [--data DIR --list FILE]   confidence against error, docs/how-to/metres.md  about 5 minutes
     all          --data DIR --list FILE     everything above
