@@ -1,7 +1,7 @@
 """Section ``reliability``: every bar of docs/reliability.md with what was measured.
 
-Runs the tests of the default run that stand behind the bars and takes the values that they record (pytest's ``record_property``), the
-largest where several tests record one; the other sections' JSON gives the rest.
+Runs the tests of the default run that stand behind the bars and takes the values that they record (pytest's
+``record_property``), the largest where several tests record one; the other sections' JSON gives the rest.
 """
 
 from __future__ import annotations
