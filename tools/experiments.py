@@ -87,6 +87,7 @@ def command(name: str, args: argparse.Namespace) -> list[str]:
         f"evaluate.folder='{args.scenes}'",
         f"evaluate.list='{args.list}'",
         "evaluate.minutes=30",
+        "loss.beta=1.0",  # as the first of them ran; the recipe has another since
         *(toml(text) for text in experiment.settings),
         *args.set,
     ]
