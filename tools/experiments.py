@@ -22,6 +22,7 @@ from depthlight.train.loop import CHECKPOINTS
 
 MIXTURE = {"layered": 0.40, "meshes": 0.25, "photowarp": 0.20, "rooms": 0.15}
 HOURS = 2.0
+FIRST_LOSS = ("loss.beta=1.0", "loss.clamp=0.0", "loss.bins=1.0")  # the recipes' when the first of them ran
 POOL_FILE = "experiments-pool.json"
 
 
@@ -39,7 +40,9 @@ class Experiment:
 EXPERIMENTS = {
     "baseline": Experiment("our recipe"),
     "light-s": Experiment("a network of at most 8 GMACs", ("network='light-s'",)),
-    "loss-adaptive": Experiment("multi-modal target (arXiv 2306.15612)", ("loss.target='adaptive'",)),
+    "loss": Experiment(
+        "beta 0.25 px, clamp 4 px, cross-entropy x 3", ("loss.beta=0.25", "loss.clamp=4.0", "loss.bins=3.0")
+    ),
     "symmetric": Experiment("without asymmetric photometrics", ("augment.asymmetric=false",)),
     "no-photowarp": Experiment("without photo warps", without="photowarp"),
     "las2-s": Experiment("LAS2-S: 2-D aggregation only", ("network='las2-s'",)),
@@ -87,7 +90,7 @@ def command(name: str, args: argparse.Namespace) -> list[str]:
         f"evaluate.folder='{args.scenes}'",
         f"evaluate.list='{args.list}'",
         "evaluate.minutes=30",
-        "loss.beta=1.0",  # as the first of them ran; the recipe has another since
+        *FIRST_LOSS,
         *(toml(text) for text in experiment.settings),
         *args.set,
     ]
