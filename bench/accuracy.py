@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench.report import in_words, machine, number, short_hash, table, write_section
+from bench.report import in_words, machine, note_on_card, number, short_hash, table, write_section
 
 from depthlight.core.errors import CheckFailedError
-from depthlight.core.registry import CLASSICAL, bundled
+from depthlight.core.registry import CLASSICAL, bundled, task_of
 from depthlight.data.scenes import SceneFolder, read_list
 from depthlight.eval.confidence import relative_drop
 from depthlight.eval.protocol import get_protocol
@@ -40,8 +40,12 @@ def run(data: Path, names: Path) -> None:
     """
     facts = machine("onnxruntime", "opencv-python-headless", "numpy")
     dataset = SceneFolder(data, read_list(names))
-    results = {model: _measure(model, dataset) for model in (*bundled(), *CLASSICAL)}
+    ours = [name for name in bundled() if task_of(name) == "stereo"]
+    results = {model: _measure(model, dataset) for model in (*ours, *CLASSICAL)}
     write_section("accuracy", _text(results, facts), {"machine": facts, "results": results})
+    for model in ours:
+        mean = results[model]["mean"]
+        note_on_card(model, metrics={f"public28.{key}": round(mean[key], 3) for key in COLUMNS})
 
 
 def _measure(model: str, dataset: SceneFolder) -> dict[str, Any]:

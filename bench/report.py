@@ -11,10 +11,13 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from depthlight.core.config import to_dict
 from depthlight.core.errors import FileFormatError
+from depthlight.core.registry import WEIGHTS_DIR, bundled
 from depthlight.io.atomic import atomic_write_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,6 +51,14 @@ def write_json(name: str, raw: Mapping[str, Any]) -> None:
     RAW.mkdir(exist_ok=True)
     text = json.dumps(_short(raw), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     atomic_write_bytes(RAW / f"{name}.json", text.encode())
+
+
+def note_on_card(model: str, **changes: Any) -> None:
+    """Change fields of the card of bundled weights."""
+    bundled.cache_clear()  # another section may have written it since
+    text = json.dumps(to_dict(replace(bundled()[model], **changes)), indent=2) + "\n"
+    atomic_write_bytes(WEIGHTS_DIR / f"{model}.json", text.encode())
+    bundled.cache_clear()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

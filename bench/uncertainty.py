@@ -1,7 +1,7 @@
 """Section ``uncertainty``: confidence against error, and how well the sigma made from it covers the errors.
 
-Fits the constants of ``depthlight.infer.uncertainty`` on engine pairs of one seed, and counts on pairs of another seed
-and on real scenes how many errors lie within one, two, three and five sigma.
+Fits the constants of ``depthlight.infer.uncertainty`` on engine pairs of one seed, puts them into the weights' cards,
+and counts on pairs of another seed and on real scenes how many errors lie within one, two, three and five sigma.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench.report import ROOT, machine, number, table, write_section
+from bench.report import ROOT, machine, note_on_card, number, table, write_section
 from numpy.typing import NDArray
 
-from depthlight.core.registry import bundled, family_of
+from depthlight.core.registry import bundled
 from depthlight.data.samples import StereoSample, iterate
 from depthlight.data.scenes import SceneFolder, read_list
 from depthlight.data.synth.engine import Engine, SynthConfig
 from depthlight.infer.load import load
-from depthlight.infer.uncertainty import MEASURED, ConfidenceModel
+from depthlight.infer.uncertainty import ConfidenceModel
 
 DOC = ROOT / "docs" / "how-to" / "metres.md"
 FIT_SEED, CHECK_SEED = 101, 202
@@ -33,6 +33,8 @@ WITHIN = (1, 2, 3, 5)
 def run(pairs: int, data: Path | None = None, scenes: Path | None = None) -> None:
     """Fit on ``pairs`` engine pairs, check on two thirds as many others and on the scene folders; write the section."""
     models = {name: _measured(name, pairs, data, scenes) for name, card in bundled().items() if "onnx" in card.files}
+    for name, found in models.items():
+        note_on_card(name, uncertainty={key: float(f"{value:.3g}") for key, value in found["model"].items()})
     raw = {"machine": machine("onnxruntime", "numpy"), "models": models}
     write_section("uncertainty", "\n\n".join(_text(name, found) for name, found in models.items()), raw, document=DOC)
 
@@ -43,12 +45,10 @@ def _measured(name: str, pairs: int, data: Path | None, scenes: Path | None) -> 
     if data is not None:
         names = None if scenes is None else read_list(scenes)
         checked_on["real scenes"] = errors(name, iterate(SceneFolder(data, names)))
-    model = MEASURED.get(family_of(name), fitted)
     return {
         "weights_sha256": bundled()[name].files["safetensors"].sha256,
-        "in_use": vars(model),
-        "fitted_again": vars(fitted),
-        "coverage": {source: coverage(model, *values) for source, values in checked_on.items()},
+        "model": vars(fitted),
+        "coverage": {source: coverage(fitted, *values) for source, values in checked_on.items()},
     }
 
 
@@ -120,7 +120,7 @@ def coverage(
 
 
 def _text(model: str, raw: Mapping[str, Any]) -> str:
-    used = raw["in_use"]
+    used = raw["model"]
     rows = []
     for name, found in raw["coverage"].items():
         by_pair = found["one_sigma_by_pair"]

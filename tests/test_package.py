@@ -65,7 +65,7 @@ def test_the_wheel_holds_weights_recipes_and_nothing_else(built):
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert all(name.startswith(("depthlight/", "depthlight-")) for name in names)
-    for part in ("py.typed", "weights/light.prototype.onnx", "train/recipes/cpu.toml", "refine/recipes/fast.toml"):
+    for part in ("py.typed", "weights/light.synth-v1.onnx", "train/recipes/cpu.toml", "refine/recipes/fast.toml"):
         assert f"depthlight/{part}" in names
     assert not [name for name in names if name.endswith((".pyc", ".nbi", ".nbc")) or "/." in name]
     libraries = (ROOT / "src/depthlight/app/page/vendor").glob("*")

@@ -1,10 +1,11 @@
 """Put a set of weights into the package: safetensors, the ONNX graph made from it, and the card.
 
-Usage: bundle.py MODEL.safetensors NAME CARD.json [--out DIR] [--fp16]
+Usage: bundle.py MODEL.safetensors NAME [CARD.json] [--out DIR] [--fp16]
 
 MODEL.safetensors is what training writes (metadata names family and network): a stereo network, a depth network of
 single images or a prior; the last two have no graph. CARD.json holds the words of the card: licence, summary, data,
-lineage, metrics, limits. The graph passes the parity gate or nothing is written.
+limits, and lineage if not the file's own; without it, the words of the card that is there stay. Metrics come from
+``figures.py accuracy``. The graph passes the parity gate or nothing is written.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def bundle(source: Path, name: str, words: dict[str, object], out: Path, *, fp16
             kind: {"file": path.name, "sha256": sha256_of(path), "bytes": path.stat().st_size}
             for kind, path in made.items()
         }
-        facts = {**words, "name": name, "family": metadata["family"], "network": network, "files": files}
+        facts = {"lineage": json.loads(metadata.get("lineage", "[]")), **words, "name": name, "files": files}
+        facts |= {"family": metadata["family"], "network": network}
         card = from_dict(WeightCard, facts)
         for path in made.values():
             atomic_write_bytes(out / path.name, path.read_bytes())
@@ -73,12 +75,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("name")
-    parser.add_argument("card", type=Path)
+    parser.add_argument("card", type=Path, nargs="?")
     parser.add_argument("--out", type=Path, default=WEIGHTS_DIR)
     parser.add_argument("--fp16", action="store_true")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
-    bundle(args.model, args.name, json.loads(args.card.read_text()), args.out, fp16=args.fp16)
+    bundle(args.model, args.name, words_of(args.card, args.out / f"{args.name}.json"), args.out, fp16=args.fp16)
+
+
+def words_of(card: Path | None, before: Path) -> dict[str, object]:
+    """What the new card says: a file's words, or those of the card before that hold for any weights."""
+    words: dict[str, object] = json.loads((card or before).read_text())
+    return words if card else {name: words[name] for name in ("licence", "summary", "data", "limits")}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Lab prototype weights → ``light.prototype`` (state dict in the names of ``nets/stereo/light.py``).
 
 Usage: convert_prototype.py PROTOTYPE.safetensors OUT.safetensors
-Run once; kept because it is the first line of the bundled weights' lineage.
+Run once, for the golden test of `light` (tests/nets/golden).
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ Usage: python tools/figures.py SECTION [options]      (see SECTION --help)
     reliability                             runs the bars' tests, docs/reliability.md         about 10 minutes
     pictures                                docs/pictures                                    under a minute
     uncertainty  [--data DIR --list FILE]   confidence against error, docs/how-to/metres.md  about 5 minutes
-    all          --data DIR --list FILE     everything above
+    weights      --data DIR --list FILE     what other weights change: accuracy, uncertainty, invariances, materials,
+                                            pictures; no timings                             about 15 minutes
+    all          --data DIR --list FILE     the same, speed and footprint
     training     --run DIR                  the main run's log and curve in docs/experiments.md
 
 Needs the project installed with its [dev] extra. Tables go between markers in docs/benchmarks.md, numbers into
@@ -28,14 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for bench/
 
 from depthlight.core.errors import DepthlightError
 
-SECTIONS = (
-    "speed",
-    "accuracy",
-    "footprint",
-    "invariances",
-    "materials",
-    "pictures",
-)  # speed first: all begins on a quiet machine
+OF_WEIGHTS = ("accuracy", "uncertainty", "invariances", "materials", "pictures")
+SECTIONS = ("speed", "footprint", *OF_WEIGHTS)  # speed first: all begins on a quiet machine
+TOGETHER = {"all": SECTIONS, "weights": OF_WEIGHTS}
 
 
 def run(section: str, options: argparse.Namespace) -> None:
@@ -82,12 +79,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = top.add_subparsers(dest="section", required=True)
-    subs = {name: verbs.add_parser(name) for name in (*SECTIONS, "all", "reliability", "training", "uncertainty")}
+    subs = {name: verbs.add_parser(name) for name in (*SECTIONS, *TOGETHER, "reliability", "training")}
     for name in ("uncertainty", "speed"):
         subs[name].add_argument("--data", type=Path, help="folder of scene folders")
         subs[name].add_argument("--list", type=Path, help="the scenes to take")
     subs["training"].add_argument("--run", type=Path, required=True, help="folder of the run")
-    for name in ("accuracy", "all"):
+    for name in ("accuracy", *TOGETHER):
         subs[name].add_argument("--data", type=Path, required=True, help="folder of scene folders")
         subs[name].add_argument("--list", type=Path, required=True, help="the scenes to take, one name per line")
     for name in ("speed", "all"):
@@ -97,9 +94,9 @@ def parser() -> argparse.ArgumentParser:
         tests = subs[name].add_mutually_exclusive_group()
         tests.add_argument("--tests-seconds", type=float, help="what the default test run took")
         tests.add_argument("--run-tests", action="store_true", help="run it and see")
-    for name in ("invariances", "all"):
+    for name in ("invariances", *TOGETHER):
         subs[name].add_argument("--pairs", type=int, default=6)
-    for name in ("materials", "all"):
+    for name in ("materials", *TOGETHER):
         subs[name].add_argument("--scenes", type=int, default=24)
     return top
 
@@ -107,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     options = parser().parse_args()
     try:
-        for section in SECTIONS if options.section == "all" else (options.section,):
+        for section in TOGETHER.get(options.section, (options.section,)):
             run(section, options)
     except DepthlightError as error:
         print(f"figures: {error}", file=sys.stderr)

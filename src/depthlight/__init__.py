@@ -1,7 +1,7 @@
 """depthlight: depth from images, light enough for any machine.
 
 >>> import depthlight as dl
->>> "light.prototype" in dl.list_models("light*")
+>>> "light.synth-v1" in dl.list_models("light*")
 True
 
 Nothing heavy is imported before it is used: ``import depthlight`` needs neither torch nor onnxruntime.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import depthlight as dl
+from depthlight.core.registry import DEFAULT_MODEL
 from depthlight.io.disparity_files import read_disparity
 
 TINY = {"widths": [8, 8, 8, 8], "blocks": [0, 0, 0, 0], "context": 0, "heads": 1, "last": 4, "working": 64}
@@ -123,7 +124,7 @@ def test_catalogue_samples_health_and_metrics(client, pair):
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").status_code == 200
     models = client.get("/v1/models").json()
-    assert models["stereo"] == ["light.prototype", "sgbm"] and models["mono"] == []
+    assert models["stereo"] == [DEFAULT_MODEL, "sgbm"] and models["mono"] == []
     assert client.get(client.get("/v1/samples").json()[0]["left"]).content == b"l"
     client.post("/v1/stereo", files=pair)
     text = client.get("/metrics").text

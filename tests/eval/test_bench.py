@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from depthlight.core.errors import ConfigError, InputError
+from depthlight.core.registry import DEFAULT_MODEL
 from depthlight.eval import bench, bench_worker
 from depthlight.eval.bench import Measured, Row
 
@@ -60,7 +61,7 @@ def test_what_cannot_be_measured_is_named():
 
 
 def test_counts_of_the_bundled_network():
-    facts = bench_worker.count(Row(model="light.prototype", backend="auto", height=60, width=256))
+    facts = bench_worker.count(Row(model=DEFAULT_MODEL, backend="auto", height=60, width=256))
     assert facts["parameters"] == 1_565_033
     assert facts["macs"] == pytest.approx(21.3e9 * 64 * 256 / (384 * 1248), rel=0.1)
     assert len(facts["weights_sha256"]) == 64

@@ -85,6 +85,5 @@ def test_gray_costs_at_most_a_tenth(model):  # X7
 
 
 if __name__ == "__main__":
-    stored = json.loads(STORED.read_text()) if STORED.is_file() else {}
-    stored[DEFAULT_MODEL] = by_region(depthlight.load(threads=1))
+    stored = {DEFAULT_MODEL: by_region(depthlight.load(threads=1))}
     STORED.write_text(json.dumps(stored, indent=1) + "\n")

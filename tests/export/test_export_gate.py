@@ -52,7 +52,7 @@ def ready_made(scale=1.0):
 
     def write(net, path, *, max_disp, facts):
         graph = onnx.load(str(registry.bundled()[registry.DEFAULT_MODEL].path("onnx")))
-        (weight,) = (item for item in graph.graph.initializer if item.name.endswith("aggregate.leave.weight"))
+        (weight,) = (item for item in graph.graph.initializer if item.name.endswith("folded_exit.cells.weight"))
         weight.CopyFrom(
             onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(scale), weight.name)
         )

@@ -14,7 +14,7 @@ from depthlight.core.errors import DepthlightError, InputError
 from depthlight.infer.folder import save_prediction
 from depthlight.infer.metres import Metres, read_metres
 from depthlight.infer.prediction import ModelIdentity, StereoPrediction
-from depthlight.infer.uncertainty import MEASURED, disparity_sigma
+from depthlight.infer.uncertainty import confidence_model, disparity_sigma
 
 LEFT = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 RIG = StereoRig(fx=100, fy=100, cx=30, cy=20, baseline=0.1, doffs=1, width=60, height=40)
@@ -153,7 +153,7 @@ def test_sigma_covers_the_errors_of_fixed_pairs(name):
     folder = Path(__file__).parents[1] / "eval" / "frozen_pairs" / name
     truth = read_disparity(folder / "disp.png")
     found = load(threads=1).predict(read_image(folder / "left.webp"), read_image(folder / "right.webp"))
-    sigma = MEASURED["light"].sigma(found.confidence)
+    sigma = confidence_model("light.synth-v1").sigma(found.confidence)
     counted = truth.valid_HW & found.valid
     covered = np.abs(found.disparity - truth.disparity_HW)[counted] <= sigma[counted]
     assert 0.5 <= covered.mean() <= 0.9

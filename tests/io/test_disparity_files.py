@@ -171,12 +171,12 @@ def test_wrong_arguments_are_refused(tmp_path) -> None:
 def test_all_formats_of_one_map_share_one_sidecar(tmp_path) -> None:
     texts = set()
     for suffix in DISPARITY_SUFFIXES:
-        write_disparity(tmp_path / f"d{suffix}", a_map(300), meta={"model": "light.prototype", "n": [1, 2]})
+        write_disparity(tmp_path / f"d{suffix}", a_map(300), meta={"model": "light.synth-v1", "n": [1, 2]})
         texts.add((tmp_path / "d.json").read_text())
     assert len(texts) == 1
     meta = json.loads(texts.pop())
     assert (meta["space"], meta["unit"], meta["width"], meta["height"]) == ("disparity", "px", 7, 5)
-    assert (meta["model"], meta["n"]) == ("light.prototype", [1, 2])
+    assert (meta["model"], meta["n"]) == ("light.synth-v1", [1, 2])
     for suffix in DISPARITY_SUFFIXES:
         read = read_disparity(tmp_path / f"d{suffix}")
         assert read.meta == meta

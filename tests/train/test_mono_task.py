@@ -14,6 +14,7 @@ import torch
 
 from depthlight.core.config import from_dict
 from depthlight.core.errors import CheckpointError, ConfigError, InputError, UnknownNameError
+from depthlight.core.registry import DEFAULT_MODEL
 from depthlight.infer.mono import load_mono
 from depthlight.io import checkpoint
 from depthlight.nets.checkpoints import read_metadata
@@ -194,7 +195,7 @@ def test_other_data_and_starts_are_refused(tiny_mono: Tiny, tmp_path: Path, ball
     with pytest.raises(UnknownNameError, match="bundled model"):
         Run(tiny_mono(start="mono.none"), tmp_path / "d", quiet=True)
     with pytest.raises(CheckpointError, match="family 'light'"):
-        Run(tiny_mono(start="light.prototype"), tmp_path / "e", quiet=True)
+        Run(tiny_mono(start=DEFAULT_MODEL), tmp_path / "e", quiet=True)
 
 
 def test_configurations_from_before_there_were_tasks_still_load() -> None:

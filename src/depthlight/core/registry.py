@@ -19,7 +19,7 @@ from .config import from_dict
 from .errors import CheckpointError, InputError, UnknownNameError
 
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
-DEFAULT_MODEL = "light.prototype"
+DEFAULT_MODEL = "light.synth-v1"
 SMALL_MODEL = "light-s.synth-v1"
 
 NETWORK_FAMILIES = ("light", "light-s", "las1", "las2-s", "las2-m", "las2-l", "las2-h")
@@ -78,6 +78,7 @@ class WeightCard:
     network: dict[str, Any] = field(default_factory=dict)
     lineage: tuple[dict[str, Any], ...] = ()
     metrics: dict[str, Any] = field(default_factory=dict)
+    uncertainty: dict[str, float] = field(default_factory=dict)  # see depthlight.infer.uncertainty; stereo alone
     max_disp: int = 192
     limits: str = ""
 

@@ -1,21 +1,20 @@
 """How far off a disparity may be, in px, from its confidence.
 
 The model is ``sigma = a · (1 - confidence + u)^p``: the half-width within which 68 % of the errors of pixels of this
-confidence lie. It was fitted for each bundled network on 60 pairs of our procedural engine (all scene families, camera
-effects on, 384×640, valid pixels) and holds on other pairs, real ones too, as docs/how-to/metres.md says; the tool is
-``bench/uncertainty.py``. Errors have heavier tails than a normal distribution: about 86 % lie within two sigma and 96 %
-within five.
+confidence lie. Its constants are on the cards of the bundled weights, fitted on 60 pairs of our procedural engine
+(all scene families, camera effects on, 384×640, valid pixels). They hold on other pairs, real ones too, as
+docs/how-to/metres.md says; the tool is ``bench/uncertainty.py``. Errors have heavier tails than a normal distribution:
+about 86 % lie within two sigma and 96 % within five.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.registry import family_of
+from ..core.registry import DEFAULT_TAGS, bundled, family_of
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,14 @@ class ConfidenceModel:
         return np.asarray(self.factor * doubt_HW**self.power, np.float32)
 
 
-MEASURED: Mapping[str, ConfidenceModel] = {
-    "light": ConfidenceModel(factor=27.7, floor=5.9e-4, power=0.585),
-    "light-s": ConfidenceModel(factor=26.9, floor=0.0037, power=0.773),
-}
+def confidence_model(model_name: str) -> ConfidenceModel | None:
+    """What was measured for these weights, else for the bundled ones of their family; None without either."""
+    cards = bundled()
+    card = cards.get(model_name) or cards.get(DEFAULT_TAGS.get(family_of(model_name), ""))
+    return ConfidenceModel(**card.uncertainty) if card is not None and card.uncertainty else None
 
 
 def disparity_sigma(confidence_HW: NDArray[np.float32], model_name: str) -> NDArray[np.float32] | None:
     """The uncertainty (H, W) px of a model's disparity; None for a family whose confidence was never measured."""
-    model = MEASURED.get(family_of(model_name))
+    model = confidence_model(model_name)
     return None if model is None else model.sigma(confidence_HW)
