@@ -90,15 +90,20 @@ def models() -> str:
 def _card(name: str, card: registry.WeightCard) -> str:
     lines = [f"## {name}", "", f"{card.summary}. Licence: {card.licence}.", ""]
     lines += [f"- **Data.** {card.data}", f"- **Limits.** {card.limits}", ""]
-    lines += ["| segment | samples | core-hours | seed | start |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {one['recipe']} | {one['samples']:,} | {one['core_hours']} | {one['seed']} | {one['start']} |"
-        for one in card.lineage
-    ]
+    lines += ["| lineage | samples | core-hours | seed | start, SHA-256 |", "|---|---|---|---|---|"]
+    lines += [_segment(one) for one in card.lineage]
     lines += ["", "| figure | value |", "|---|---|", *(f"| {key} | {value} |" for key, value in card.metrics.items())]
     lines += ["", "| file | bytes | SHA-256 |", "|---|---|---|"]
     lines += [f"| {file.file} | {file.bytes:,} | `{file.sha256}` |" for file in card.files.values()]
     return "\n".join(lines)
+
+
+def _segment(one: dict[str, Any]) -> str:
+    """A row of the lineage: what others trained that a run started from, or a run of ours."""
+    if "source" in one:
+        return f"| {one['source']} ({one['licence']}) | | | | `{one['sha256'][:12]}` |"
+    start = f"`{one['start_sha256'][:12]}`" if one["start_sha256"] else "random"
+    return f"| {one['recipe']} | {one['samples']:,} | {one['core_hours']:g} | {one['seed']} | {start} |"
 
 
 def protocols() -> str:

@@ -6,6 +6,8 @@ Commands run in one folder per page, which holds the files the pages speak of.
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import json
 import re
 import shlex
@@ -16,6 +18,7 @@ import pytest
 from PIL import Image
 
 from depthlight.cli import main as cli
+from depthlight.core import registry
 from depthlight.io.disparity_files import write_disparity
 
 ROOT = Path(__file__).parents[1]
@@ -92,3 +95,21 @@ def test_links_and_named_files_exist(page):
     named = re.findall(r"`((?:docs|tools|tests|bench)/[\w./-]+\.\w+)`", text)
     missing += [path for path in named if not (ROOT / path).exists()]
     assert missing == []
+
+
+def test_the_sites_model_cards_show_every_lineage(monkeypatch):
+    pytest.importorskip("sphinx_gallery")
+    spec = importlib.util.spec_from_file_location("conf_of_the_site", ROOT / "docs" / "conf.py")
+    conf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conf)
+    assert f"## {registry.DEFAULT_MODEL}\n" in conf.models()
+
+    from depthlight.nets.mono.imagenet import ORIGIN
+    from depthlight.train.release import segment
+
+    ours = segment(recipe="mono", stage=1, samples=1200, seed=7, start_sha256="ab" * 32, core_hours=2.5, commit="c")
+    card = dataclasses.replace(registry.bundled()[registry.DEFAULT_MODEL], lineage=(ORIGIN, ours))
+    monkeypatch.setattr(registry, "bundled", lambda: {"mono.some": card})
+    rows = [line for line in conf.models().splitlines() if line.startswith("|")]
+    assert f"| {ORIGIN['source']} (Apache-2.0) | | | | `{ORIGIN['sha256'][:12]}` |" in rows
+    assert "| mono | 1,200 | 2.5 | 7 | `abababababab` |" in rows

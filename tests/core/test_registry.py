@@ -45,6 +45,13 @@ def test_card_matches_its_files(name):  # U3
     assert all(np.isfinite(tensor.astype(np.float64)).all() for tensor in tensors.values())
 
 
+@pytest.mark.parametrize("name", list(registry.bundled()))
+def test_lineage_says_how_the_weights_came_about(name):
+    segments = [entry for entry in registry.bundled()[name].lineage if "source" not in entry]
+    said = {"recipe", "stage", "commit", "samples", "seed", "start_sha256", "core_hours"}
+    assert segments and all(set(entry) == said for entry in segments)
+
+
 def test_all_bundled_weights_stay_small():
     total = sum(file.bytes for card in registry.bundled().values() for file in card.files.values())
     assert total <= 60_000_000
