@@ -1,6 +1,9 @@
-"""Points that two views share, found without any knowledge of the cameras.
+"""Points that two views share, found without any knowledge of the cameras or their rows.
 
-Letters in names: H height, W width, N matches.
+SIFT key points, described as RootSIFT (Arandjelović and Zisserman, CVPR 2012). A match must be the nearest in both
+directions and clearly nearer than the second (Lowe, IJCV 2004).
+
+Letters in names: H height, W width, N M points, 2 = (x, y) in px of the image as given, D a descriptor's numbers.
 """
 
 from __future__ import annotations
@@ -14,9 +17,23 @@ from numpy.typing import NDArray
 
 from .cameras import Floats
 
-_FEATURES = 3000
-_RATIO = 0.75  # Lowe 2004: nearest against second nearest descriptor
-_LARGEST = 1600  # px: larger images are searched smaller
+KEY_POINTS = 2000
+CONTRAST = (0.03, 0.01)  # SIFT's contrast threshold; the second where the first finds too little
+FEW_POINTS = 150
+RATIO = 0.75
+LARGEST = 1600  # px: larger images are searched reduced to this longest side
+
+
+@dataclass(frozen=True)
+class KeyPoints:
+    """Distinct points of one view. ``angle_N`` is each one's own direction, degrees in 0..360."""
+
+    points_N2: Floats
+    angle_N: Floats
+    descriptors_ND: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.points_N2)
 
 
 @dataclass(frozen=True)
@@ -47,43 +64,77 @@ def gray_8_bit(image: NDArray[Any]) -> NDArray[np.uint8]:
 def match_points(
     left: NDArray[Any], right: NDArray[Any], masks: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
 ) -> Matches:
-    """SIFT points (Lowe 2004) that choose each other and clearly prefer each other to the next best.
+    """Points of two images that choose each other. ``masks``: where to look in the two images, (H, W) bool."""
+    of_left, of_right = masks or (None, None)
+    one, other = key_points(left, mask_HW=of_left), key_points(right, mask_HW=of_right)
+    index_left, index_right = mutual_nearest(one.descriptors_ND, other.descriptors_ND)
+    return Matches(one.points_N2[index_left], other.points_N2[index_right])
 
-    ``masks``: where to look in the two images, (H, W) bool.
+
+def key_points(
+    image: NDArray[Any], *, reduction: float | None = None, mask_HW: NDArray[np.bool_] | None = None
+) -> KeyPoints:
+    """The up to 2,000 strongest key points of an 8- or 16-bit gray or RGB image, where ``mask_HW`` is true.
+
+    The image is searched ``reduction`` times smaller, by default as much as brings its longest side to 1600 px. Its 1st
+    to 99th percentile is stretched to the whole range, so that a dark view has as many points.
     """
-    found = [
-        _features(gray_8_bit(image), None if masks is None else masks[index])
-        for index, image in enumerate((left, right))
-    ]
-    (points_l, words_l), (points_r, words_r) = found
-    if words_l is None or words_r is None or min(len(words_l), len(words_r)) < 2:
-        return Matches(np.zeros((0, 2)), np.zeros((0, 2)))
-    matcher = cv2.BFMatcher(cv2.NORM_L2)
-    forth, back = matcher.knnMatch(words_l, words_r, k=2), matcher.knnMatch(words_r, words_l, k=2)
-    best_back = {one.queryIdx: one.trainIdx for one, two in back if one.distance < _RATIO * two.distance}
-    pairs = [
-        (one.queryIdx, one.trainIdx)
-        for one, two in forth
-        if one.distance < _RATIO * two.distance and best_back.get(one.trainIdx) == one.queryIdx
-    ]
-    index = np.array(pairs, np.int64).reshape(-1, 2)
-    return Matches(points_l[index[:, 0]], points_r[index[:, 1]])
-
-
-def _features(gray_HW: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> tuple[Floats, Any]:
+    gray_HW = gray_8_bit(image)
     height, width = gray_HW.shape
-    factor = min(1.0, _LARGEST / max(height, width))
-    where = None if mask is None else mask.astype(np.uint8) * 255
-    if factor < 1:
-        size = (round(width * factor), round(height * factor))
+    factor = max(1.0, max(height, width) / LARGEST) if reduction is None else reduction
+    where_HW = None if mask_HW is None else mask_HW.astype(np.uint8) * 255
+    if factor > 1:
+        size = (max(1, round(width / factor)), max(1, round(height / factor)))
         gray_HW = np.asarray(cv2.resize(gray_HW, size, interpolation=cv2.INTER_AREA), np.uint8)
-        if where is not None:
-            where = np.asarray(cv2.resize(where, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+        if where_HW is not None:
+            where_HW = np.asarray(cv2.resize(where_HW, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    found, descriptors = _sift(_stretched(gray_HW), where_HW)
     scale = np.array([width / gray_HW.shape[1], height / gray_HW.shape[0]])
+    points_N2 = np.array([one.pt for one in found], np.float64).reshape(-1, 2)
+    # pixel centres have whole coordinates: reducing by r moves them by (r - 1) / 2
+    return KeyPoints((points_N2 + 0.5) * scale - 0.5, np.array([one.angle for one in found], np.float64), descriptors)
+
+
+def mutual_nearest(
+    left_ND: NDArray[np.float32], right_MD: NDArray[np.float32]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of descriptors of length 1 that are each other's nearest and clearly nearer than the second, both ways."""
+    if len(left_ND) < 2 or len(right_MD) < 2:
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    likeness_NM = left_ND @ right_MD.T  # rows have length 1: squared distance = 2 - 2 · likeness
+    best_N, clear_N = _nearest(likeness_NM)
+    back_M, clear_M = _nearest(likeness_NM.T)
+    index_N = np.arange(len(left_ND))
+    keep_N = (back_M[best_N] == index_N) & clear_N & clear_M[best_N]
+    return index_N[keep_N], best_N[keep_N]
+
+
+def _nearest(likeness_NM: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    two_N2 = np.partition(likeness_NM, -2, axis=1)[:, -2:]
+    first_N, second_N = (np.maximum(2 - 2 * two_N2[:, i], 0) for i in (1, 0))
+    return likeness_NM.argmax(axis=1), first_N < RATIO**2 * second_N
+
+
+def _stretched(gray_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    low, high = np.percentile(gray_HW, (1, 99))
+    if high - low < 4:
+        return gray_HW
+    return np.asarray(np.clip((gray_HW.astype(np.float32) - low) * (255 / (high - low)), 0, 255), np.uint8)
+
+
+def _sift(gray_HW: NDArray[np.uint8], mask_HW: NDArray[np.uint8] | None) -> tuple[list[Any], NDArray[np.float32]]:
+    found: list[Any] = []
     make_sift: Any = getattr(cv2, "SIFT_create")  # noqa: B009 absent from OpenCV's type hints
-    keypoints, words = make_sift(nfeatures=_FEATURES).detectAndCompute(gray_HW, where)
-    points = np.array([keypoint.pt for keypoint in keypoints], np.float64).reshape(-1, 2)
-    return (points + 0.5) * scale - 0.5, words
+    for threshold in CONTRAST:
+        finder = make_sift(nfeatures=KEY_POINTS, contrastThreshold=threshold)
+        points, descriptors = finder.detectAndCompute(gray_HW, mask_HW)
+        found = list(points)
+        if len(found) >= FEW_POINTS:
+            break
+    if not found or descriptors is None:
+        return [], np.zeros((0, 128), np.float32)
+    total = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
+    return found, np.sqrt(descriptors / total).astype(np.float32)
 
 
 @dataclass(frozen=True)

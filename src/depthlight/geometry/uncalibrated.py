@@ -9,6 +9,7 @@ Letters in names: H height, W width, N matches.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -101,13 +102,20 @@ def rectify_matches(matches: Matches, size: tuple[int, int]) -> UncalibratedRect
     return UncalibratedRectification(maps[0], maps[1], size, inliers, focal, shift)
 
 
+def _fundamental(matches: Matches, method: int) -> tuple[Any, Any]:
+    return cv2.findFundamentalMat(matches.left, matches.right, method, _PIXELS, 0.9999, 20_000)
+
+
 def _inliers(matches: Matches, size: tuple[int, int]) -> Matches:
-    """Matches on one epipolar geometry, by MAGSAC++ (Barath et al. 2020)."""
+    """Matches on one epipolar geometry, by MAGSAC++ (Barath et al. 2020), or plain RANSAC where that finds none."""
     keep = None
     matrix: Any = None
     if len(matches) >= 8:
         cv2.setRNGSeed(0)
-        matrix, keep = cv2.findFundamentalMat(matches.left, matches.right, cv2.USAC_MAGSAC, _PIXELS, 0.9999, 20_000)
+        with contextlib.suppress(cv2.error):  # an assertion of OpenCV's search itself, met with scenes of few planes
+            matrix, keep = _fundamental(matches, cv2.USAC_MAGSAC)
+        if matrix is None:
+            matrix, keep = _fundamental(matches, cv2.FM_RANSAC)
     count = 0 if keep is None else int(keep.sum())
     if keep is None or matrix is None or matrix.shape != (3, 3) or count < FEWEST:
         raise InputError(
