@@ -55,13 +55,15 @@ def run(rounds: int, runs: int, data: Path | None, names: Path | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         print("speed: graphs", flush=True)
         planned = with_graphs(rows(), Path(folder))
-        found = bench.run(
+        found, failed = bench.run(
             planned,
             rounds=rounds,
             runs=runs,
             scenes=(data, names) if data else None,
             told=lambda note: print(f"speed: {note}", flush=True),
         )
+    if failed:
+        raise SystemExit("speed: " + "; ".join(failed.values()))
     facts["load_after"] = round(os.getloadavg()[0], 2)
     raw = {
         "machine": facts,

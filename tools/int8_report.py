@@ -62,7 +62,7 @@ def report(source: Source, dataset: StereoDataset, threads: int | None) -> dict[
             count = quantise(graph, target, calibration, part=part)
             row = _measure(target, "int8", source, dataset, threads)
             rise = row["mean"]["epe"] / base["mean"]["epe"] - 1
-            offered = rise <= tolerance("int8.epe.rise")
+            offered = rise <= tolerance("int8.rise")
             rows.append({"part": part, "convolutions": count, **row, "epe_rise": rise, "offered": offered})
     return {"model": asdict(source.facts), "fp32": base, "int8": rows}
 

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from depthlight.backends import GraphFacts
 from depthlight.cli import bench as verb
+from depthlight.eval.bench import Row
 from depthlight.io.disparity_files import write_disparity
 
 QUICK = ["--sizes", "64x256", "--threads", "1", "--rounds", "1", "--runs", "1"]
@@ -39,6 +41,37 @@ def test_the_grid_leaves_out_what_cannot_be():
     assert ("sgbm:HH", "opencv", "fp32") in ways
     assert not any(row.backend == "onnxruntime" and row.precision == "bf16" for row in rows)
     assert [verb._needs_graph(row) for row in rows[::6]] == [False, True, False]
+
+
+def test_only_what_has_no_graph_gets_one():
+    rows = [Row(model=model) for model in ("light", "light.synth-v1", "las2-s", "x.pth", "x.onnx")]
+    assert [verb._needs_graph(row) for row in rows] == [False, False, True, True, False]
+
+
+def test_files_run_where_they_can(monkeypatch):
+    precisions = {"a.onnx": "fp32", "a.xml": "fp32", "b.onnx": "int8"}
+    facts = lambda path: GraphFacts(name="x", family="light", max_disp=192, precision=precisions[path.name])  # noqa: E731
+    monkeypatch.setattr(verb, "read_graph_facts", facts)
+    ways = {name: verb._ways(name, ["onnxruntime", "openvino", "torch"], ["fp32", "bf16"]) for name in precisions}
+    assert ways == {
+        "a.onnx": [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")],
+        "a.xml": [("openvino", "fp32"), ("openvino", "bf16")],
+        "b.onnx": [("onnxruntime", "int8"), ("openvino", "int8")],
+    }
+
+
+def test_a_row_that_fails_is_told_with_the_others_figures(call, tmp_path):
+    (tmp_path / "bad.onnx").write_bytes(b"no graph")
+    status, _, err = call("bench", "-m", str(tmp_path / "bad.onnx"), *QUICK)
+    assert status == 2 and "bad.onnx" in err
+    (tmp_path / "bad.safetensors").write_bytes(b"no weights")
+    args = ["-m", f"sgbm,{tmp_path / 'bad.safetensors'}", "--backends", "torch", *QUICK, "-o", tmp_path / "out"]
+    status, _, err = call("bench", *args)
+    facts = json.loads((tmp_path / "out/bench.json").read_text())
+    assert status == 1 and "1 of 2 rows could not be measured" in err
+    assert [row["model"] for row in facts["rows"]] == ["sgbm", "sgbm:3WAY"]
+    (reason,) = facts["failed"].values()
+    assert "bad.safetensors" in reason
 
 
 @pytest.mark.parametrize(

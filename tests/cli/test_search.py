@@ -35,10 +35,36 @@ def test_negative_disparities_are_searched_and_stored(call, tmp_path, below):
         assert np.abs(read_disparity(out / f"disparity.{suffix}").disparity_HW - exact).max() <= 0.5 / 128 + 1e-4
 
 
-def test_the_range_can_be_found(call, tmp_path, below):
-    status, text, _ = call("stereo", *below, "-o", tmp_path / "out", "--find-range", "--json")
+def test_the_range_can_be_found(call, save, tmp_path, make_pair):
+    right, left = make_pair(60, 128, 640, seed=3)  # disparity -60
+    views = save(tmp_path / "l.png", left), save(tmp_path / "r.png", right)
+    status, text, _ = call("stereo", *views, "-o", tmp_path / "out", "--find-range", "--json")
     assert status == 0
-    assert json.loads(text)["min_disp"] <= 0
+    assert json.loads(text)["min_disp"] <= -60
+
+
+def test_a_folder_says_where_things_are_cut_off(call, save, tmp_path, make_pair):
+    for name, shift in (("far", 12), ("near", 70)):
+        left, right = make_pair(shift, 96, 320, seed=3)
+        save(tmp_path / f"l/{name}.png", left)
+        save(tmp_path / f"r/{name}.png", right)
+    how = [tmp_path / "l", tmp_path / "r", "-o", tmp_path / "out", "--backend", "torch", "--max-disp", "64"]
+    status, text, _ = call("stereo", *how)
+    assert status == 0
+    assert "1 of 2 reach the range's ends, first near: " in text and "--find-range" in text
+
+
+def test_a_video_looks_at_several_frames_for_its_range(call, save, tmp_path, make_pair):
+    for name, shift in (("0", 12), ("1", 280), ("2", 12)):
+        left, right = make_pair(shift, 128, 640, seed=3)
+        save(tmp_path / f"l/{name}.png", left)
+        save(tmp_path / f"r/{name}.png", right)
+    how = [tmp_path / "l", tmp_path / "r", "--video", "--fps", 10, "-o", tmp_path / "out", "--json"]
+    found = json.loads(call("stereo", *how, "--find-range")[1])
+    assert found["max_disp"] >= 280
+    status, text, _ = call("stereo", *how[:-1])
+    assert status == 0
+    assert "In the worst frame " in text and "at an end of the range (0 to 192 px)" in text
 
 
 def test_compare_takes_the_same_range(call, tmp_path, below):

@@ -44,7 +44,8 @@ def test_the_floor_is_that_of_the_same_precision():
 def test_rows_take_turns_beside_the_baseline():
     heard: list[str] = []
     row = Row(model="sgbm:HH", backend="opencv", **PLACE)
-    found = bench.run([row], rounds=2, runs=2, told=heard.append)
+    found, failed = bench.run([row], rounds=2, runs=2, told=heard.append)
+    assert failed == {}
     assert [one.row.model for one in found] == ["sgbm:HH", "sgbm:3WAY"]
     assert [note.split()[2] for note in heard if note.startswith("round")] == ["sgbm:HH", "sgbm:3WAY"] * 2
     assert all(len(turn["seconds"]) == 2 and min(turn["seconds"]) > 0 for one in found for turn in one.turns)
@@ -58,6 +59,16 @@ def test_what_cannot_be_measured_is_named():
         bench.run([Row(model="light", worker=("depthlight.no_such_worker",), **PLACE)], rounds=1, runs=1)
     with pytest.raises(ConfigError, match="at least 32x256"):
         Row(model="light", height=8)
+
+
+def test_a_row_that_fails_is_left_out_and_the_others_stay():
+    good, bad = Row(model="sgbm:HH", backend="opencv", **PLACE), Row(model="light", precision="bf16", **PLACE)
+    heard: list[str] = []
+    found, failed = bench.run([bad, good], rounds=2, runs=1, told=heard.append)
+    assert [one.row for one in found] == [good, Row(model=bench.BASELINE, backend="opencv", **PLACE)]
+    assert list(failed) == [bad] and "onnxruntime runs in fp32" in failed[bad]
+    assert sum("light" in note for note in heard) == 1, "not tried again"
+    assert len(bench.report(found)) == 2
 
 
 def test_counts_of_the_bundled_network():

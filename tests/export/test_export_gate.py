@@ -187,17 +187,20 @@ def test_the_command_ends_with_status_1_where_the_gate_fails(tmp_path, spoiled, 
 def test_int8_is_offered_only_where_it_is_accurate(tmp_path, monkeypatch, quick):
     def tried(graph, target, max_disp, threads):
         target.write_bytes(b"int8")
-        return [Int8Row(part="all", scenes=8, epe_fp32=1.0, epe_int8=epe)]
+        return [Int8Row(part="all", scenes=8, epe_fp32=1.0, bad1_fp32=20.0, **found)]
 
     source = light(trained=True)
     monkeypatch.setattr(export, "_quantised", tried)
-    epe = 1.06
-    with pytest.raises(CheckFailedError, match=r"raise the error by 6\.0 %"):
-        export.export_model(source, tmp_path, to="onnx", int8=True, threads=1, sizes=SIZES)
-    assert [path.name for path in tmp_path.iterdir()] == ["light.x.int8.onnx.failed.json"]
-    epe = 1.04
+    found = {}
+    for epe, bad1 in ((1.06, 20.0), (1.0, 21.2)):
+        found |= {"epe_int8": epe, "bad1_int8": bad1}
+        with pytest.raises(CheckFailedError, match=r"raise the error by 6\.0 %"):
+            export.export_model(source, tmp_path, to="onnx", int8=True, threads=1, sizes=SIZES)
+        assert [path.name for path in tmp_path.iterdir()] == ["light.x.int8.onnx.failed.json"]
+    found |= {"epe_int8": 1.04, "bad1_int8": 20.5}
     done = export.export_model(source, tmp_path, to="onnx", int8=True, threads=1, sizes=SIZES)
     assert done.file.name == "light.x.int8.onnx"
+    assert done.facts["model"]["precision"] == "int8"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "light.x.int8.onnx",
         "light.x.int8.onnx.parity.json",
@@ -205,15 +208,19 @@ def test_int8_is_offered_only_where_it_is_accurate(tmp_path, monkeypatch, quick)
 
 
 def test_int8_files_say_so_and_run(made, tmp_path):
-    from depthlight.export.int8 import PARTS, compare_epe, quantise
+    from depthlight.export.int8 import PARTS, STEM, compare_errors, quantise
 
     graph, pairs = made["onnx"].file, engine_pairs(2, seed=5, size=(64, 96))
     counts = {}
     for part in PARTS:
         target = tmp_path / f"{part}.onnx"
         counts[part] = quantise(graph, target, pairs, part=part)
-        row = compare_epe(graph, target, pairs, part=part, max_disp=192, threads=1)
+        row = compare_errors(graph, target, pairs, part=part, max_disp=192, threads=1)
         assert row.epe_fp32 > 0 and row.epe_int8 > 0 and row.epe_int8 != row.epe_fp32
+        nodes = onnx.load(str(target)).graph.node
+        quantised = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
+        first = [node for node in nodes if node.op_type == "Conv"][: STEM + 1]
+        assert [bool(set(node.input) & quantised) for node in first] == [False] * STEM + [True]
     assert 0 < counts["features"] < counts["all"]
     for backend in ("auto", "openvino"):
         assert dl.load(target, backend=backend, threads=1).identity.precision == "int8"

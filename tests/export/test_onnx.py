@@ -29,7 +29,7 @@ ROW = ParityRow(
     disparity_p999=1e-4,
     disparity_p99=0.0,
     disparity_mean=0.0,
-    confidence_max=0.0,
+    confidence_p999=0.0,
 )
 
 
@@ -68,7 +68,7 @@ def test_only_standard_operators_at_the_stated_opset(exported):
 def test_bundled_graphs_equal_their_safetensors(name, motorcycle, record_property):
     net = dl.load(name, backend="torch", threads=1).backend._net
     rows = measure_parity(net, registry.bundled()[name].path("onnx"), motorcycle[:2], threads=1)
-    assert [(row.height, row.width) for row in rows] == list(SIZES)
+    assert [(row.height, row.width, row.pairs) for row in rows] == [*((*size, 1) for size in SIZES), (*SIZES[0], 2)]
     require_parity(rows, what=name)
     record_property("x11_px", max(row.disparity_max for row in rows))
 
@@ -77,6 +77,8 @@ def test_bundled_graphs_equal_their_safetensors(name, motorcycle, record_propert
     "bad",
     [
         {"disparity_max": 2e-3},
+        {"confidence_p999": 2e-4},
+        {"confidence_p999": float("nan")},
         {"disparity_p999": 3e-4},
         {"disparity_max": float("nan")},
         {"backend": "openvino", "disparity_max": 6e-3},

@@ -58,6 +58,34 @@ def test_windows_cover_what_is_asked_for(low, high, lows):
     assert windows.high >= high
 
 
+@pytest.mark.parametrize(("usual", "lows"), [(32, (0, 32, 64, 96)), (64, (0, 32, 64)), (96, (0, 64)), (128, (0,))])
+def test_networks_of_a_small_range_search_it_all(usual, lows):
+    windows = plan_windows(Fixed(usual), usual, 0, 100)
+    assert windows == Windows(usual, lows)
+    assert windows.high >= 100
+
+
+def test_the_first_look_keeps_within_its_memory(model, make_pair, monkeypatch):
+    left, right = make_pair(40, 128, 4096, seed=3)
+    right = moved(right, -240)
+    seen = []
+    run = model.backend.run
+    monkeypatch.setattr(
+        model.backend, "run", lambda left, right, px: (seen.append(left.shape), run(left, right, px))[1]
+    )
+    whole = model.find_range(left, right)
+    assert [shape[3] for shape in seen] == [1024] and whole[1] >= 280
+    seen.clear()
+    monkeypatch.setattr(model, "_most_pixels", lambda shape, windows: 800 * 32)
+    found = model.find_range(left, right)
+    assert len(seen) > 1 and max(shape[3] for shape in seen) <= 800
+    assert np.abs(np.subtract(found, whole)).max() <= 2
+    tight = dl.load(threads=1)
+    tight.max_memory = 2**20
+    with pytest.raises(LimitError, match="a first look at a 4096×128 pair"):
+        tight.find_range(left, right)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "error"),
     [

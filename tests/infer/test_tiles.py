@@ -16,6 +16,7 @@ import depthlight as dl
 from depthlight.core.errors import LimitError
 from depthlight.core.tolerances import tolerance
 from depthlight.data.scenes import SceneFolder
+from depthlight.infer import memory
 from depthlight.infer.memory import bytes_needed, most_pixels
 from depthlight.infer.search_range import plan_windows
 from depthlight.infer.tiles import plan_tiles, run_tiles
@@ -91,12 +92,31 @@ def test_tiles_of_a_range_of_several_windows_agree_with_the_whole(model, make_pa
     assert np.percentile(change, 99) <= tolerance("tiles.p99")
 
 
-def test_a_cap_makes_tiles_that_stay_within_it(model):
+def test_a_cap_makes_tiles_that_stay_within_it(make_pair, monkeypatch):
+    model = dl.load(threads=1)
+    left, right = make_pair(20, 64, 2048)
+    whole = model.predict(left, right).disparity
     windows = plan_windows(model.backend, 192, 0, 192)
-    cap = most_pixels(model.backend, windows, 1, 50_000_000, None)
-    assert cap > 0
-    room = bytes_needed(model.backend, windows, 1, 50_000_000, 2_000_000)
-    assert room < 4 * 2**30
+    fixed = bytes_needed(model.backend, windows, 1, 64 * 2048, 0)
+    tile = bytes_needed(model.backend, windows, 1, 64 * 2048, 64 * 1000) - fixed
+    capped = dl.load(threads=1)
+    monkeypatch.setattr(memory, "resident_memory", lambda: 0)
+    monkeypatch.setattr(memory, "freed_memory", lambda: 0)
+    capped.max_memory = fixed + tile
+    assert most_pixels(capped.backend, windows, 1, 64 * 2048, capped.max_memory) == pytest.approx(64 * 1000, rel=0.01)
+    seen = []
+    run = capped.backend.run
+    monkeypatch.setattr(
+        capped.backend, "run", lambda left, right, px: (seen.append(left.shape[2:]), run(left, right, px))[1]
+    )
+    found = capped.predict(left, right).disparity
+    assert len(seen) > 1 and max(height * width for height, width in seen) <= 64 * 1000
+    assert np.percentile(np.abs(found - whole), 99) <= tolerance("tiles.p99")
+
+
+def test_the_tiles_of_fifty_megapixels_see_less_than_three_times_the_picture(model):
+    windows = plan_windows(model.backend, 192, 0, 192)
+    assert bytes_needed(model.backend, windows, 1, 50_000_000, 2_000_000) < 4 * 2**30
     tiles = plan_tiles(5792, 8672, 2_000_000, 0, 192)
     assert max(tile.pixels for tile in tiles) <= 2_000_000
     assert sum(tile.pixels for tile in tiles) < 3 * 5792 * 8672

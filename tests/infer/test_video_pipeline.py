@@ -313,13 +313,35 @@ def test_a_recording_that_was_stopped_goes_on(tmp_path, video):
     assert (parts / "mine.txt").exists()
 
 
-def test_wide_and_exact_formats(tmp_path, video):
-    class Far(Brightness):
-        def predict(self, *views, **how):
-            found = super().predict(*views, **how)
-            return StereoPrediction(found.disparity + 300, *([found.confidence] * 2), 0.0, self.identity, 512, 0.0)
+class Far(Brightness):
+    """Its disparities plus ``by`` px; where that goes below 0, searched from there."""
 
-    record(Far(), video, Recording(tmp_path / "o", {}, formats=("png", "npy")))
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+
+    def predict(self, *views, **how):
+        found = super().predict(*views, **how)
+        disparity = np.maximum(found.disparity - 8, 0) if self.by == 0 else found.disparity + np.float32(self.by)
+        ones = found.confidence
+        low = min(0, int(self.by))
+        return StereoPrediction(disparity, ones, ones > 0, 0.25, self.identity, 512, 0.0, min_disp=low)
+
+
+@pytest.mark.parametrize("by", [300.3, 0, -100.3])
+@pytest.mark.parametrize("formats", [("png",), ("png", "npy")])
+def test_a_steadied_recording_goes_on_to_the_bit_in_any_range(tmp_path, video, by, formats):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    told = record(Far(by), video, asked(whole, formats=formats))
+    assert (told["max_disp"], told["saturated_share"], told["saturated_share_largest"]) == (512, 0.25, 0.25)
+    count = itertools.count(1)
+    record(Far(by), video, asked(parts, formats=formats), stopped=lambda: next(count) >= 3)
+    assert record(Far(by), video, asked(parts, formats=formats))["frames_computed"] == 4
+    assert maps(parts) == maps(whole)
+
+
+def test_wide_and_exact_formats(tmp_path, video):
+    record(Far(300), video, Recording(tmp_path / "o", {}, formats=("png", "npy")))
     exact = np.load(tmp_path / "o/disparity/000000.npy")
     stored = read_disparity(tmp_path / "o/disparity/000000.png").disparity_HW
     assert exact.min() >= 300 and np.abs(stored - exact).max() <= 1 / 256

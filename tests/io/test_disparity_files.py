@@ -25,6 +25,7 @@ from depthlight.io.disparity_files import (
     decode_kitti_png,
     png_scale,
     read_disparity,
+    rounded_to_png,
     write_disparity,
 )
 from depthlight.io.float_maps import read_npy
@@ -44,6 +45,19 @@ def maps(largest: float) -> st.SearchStrategy[np.ndarray]:
 
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@quick
+@given(disparity=maps(60_000.0), below=st.sampled_from([None, 0.0, 7.3, 300.0]))
+def test_what_a_png_reads_back_as_is_known_beforehand(disparity: np.ndarray, below: float | None, tmp_path) -> None:
+    signed = below is not None
+    if below is not None:
+        disparity = disparity - np.float32(below)
+    rounded = rounded_to_png(disparity, signed=signed)
+    path = tmp_path / "d.png"
+    for given_map in (disparity, rounded):  # and that stays what it is
+        write_disparity(path, given_map, signed=signed)
+        assert np.array_equal(read_disparity(path).disparity_HW, rounded)
 
 
 @pytest.mark.parametrize("suffix", FLOAT_SUFFIXES)

@@ -27,6 +27,7 @@ class StereoBackend(Protocol):
     name: str
     precision: str
     device: str
+    keeps_memory: bool  # of its largest run, for the next one
 
     def check_range(self, max_disp: int) -> None:
         """Refuse a range (px) that :meth:`run` cannot search, before any work.

@@ -23,6 +23,7 @@ class OnnxBackend:
     """
 
     name = "onnxruntime"
+    keeps_memory = True
     device = "cpu"
 
     def __init__(

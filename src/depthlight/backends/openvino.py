@@ -39,6 +39,7 @@ class OpenVinoBackend:
     """
 
     name = "openvino"
+    keeps_memory = True
     device = "cpu"
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ..core.errors import InputError
@@ -12,10 +13,22 @@ from .base import PRECISIONS, FloatArray, check_limit, memory_told
 _BYTES = {"las1": 420, "las2-s": 320, "las2-m": 530, "las2-l": 560, "las2-h": 1000}
 
 
+def _exact() -> AbstractContextManager[None]:
+    """No TF32: CUDA's convolutions would otherwise round float32 inputs to 10 bits of mantissa, unasked."""
+    import torch
+
+    now = torch.backends.cudnn
+    context: AbstractContextManager[None] = now.flags(
+        enabled=now.enabled, benchmark=now.benchmark, deterministic=now.deterministic, allow_tf32=False
+    )
+    return context
+
+
 class TorchBackend:
     """PyTorch eager, on the CPU or a CUDA device."""
 
     name = "torch"
+    keeps_memory = False
 
     def __init__(self, net: Any, *, device: str = "auto", precision: str = "fp32", threads: int | None = None) -> None:
         torch = require("torch", extra="torch")
@@ -60,6 +73,6 @@ class TorchBackend:
         with memory_told(left_N3HW, max_disp):
             left = torch.from_numpy(left_N3HW).to(self._device)
             right = torch.from_numpy(right_N3HW).to(self._device)
-            with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=lowered):
+            with torch.inference_mode(), _exact(), torch.autocast(self._device.type, torch.bfloat16, enabled=lowered):
                 out = self._net(left, right, max_disp)
             return out.disparity_B1HW[:, 0].float().cpu().numpy(), out.confidence_B1hw[:, 0].float().cpu().numpy()

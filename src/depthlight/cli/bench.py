@@ -15,13 +15,14 @@ from typing import Annotated, Any
 
 import typer
 
-from ..backends import BACKENDS, GRAPH_SUFFIXES, PRECISIONS
+from ..backends import BACKENDS, GRAPH_SUFFIXES, PRECISIONS, RESERVED_PRECISIONS
 from ..core import registry
-from ..core.errors import InputError, UnknownNameError
+from ..core.errors import CheckFailedError, InputError, UnknownNameError
 from ..core.extras import have, require
 from ..eval import bench as benchmark
 from ..eval.bench import PEAK, RANGE, UNTRAINED, Row
 from ..infer.folder import need_apart
+from ..infer.load import WEIGHT_SUFFIXES, read_graph_facts
 from ..infer.sgbm import MODES
 from ..io.atomic import atomic_write_bytes
 from ..io.names import safe_name
@@ -87,14 +88,16 @@ def bench(
         _threads(threads),
     )
     with tempfile.TemporaryDirectory() as scratch:
-        found = benchmark.run(
+        found, failed = benchmark.run(
             with_graphs(rows, Path(scratch)),
             rounds=rounds,
             runs=runs,
             scenes=(data, names) if data else None,
             told=lambda note: say(note, quiet=quiet, as_json=True),
         )
-    facts = {"range": RANGE, "rounds": rounds, "runs": runs, **_machine(), "rows": benchmark.report(found)}
+    why = {benchmark.describe(row): reason for row, reason in failed.items()}
+    measured = benchmark.report(found)
+    facts = {"range": RANGE, "rounds": rounds, "runs": runs, **_machine(), "rows": measured, "failed": why}
     if out is not None:
         atomic_write_bytes(out / RESULT, (json.dumps(facts, indent=2) + "\n").encode())
         if data is not None:
@@ -103,6 +106,10 @@ def bench(
         emit_json(facts)
     elif not quiet:
         _table(facts["rows"])
+    if why:
+        raise CheckFailedError(
+            f"{len(why)} of {len(rows)} rows could not be measured, first: {next(iter(why.values()))}"
+        )
 
 
 def with_graphs(rows: Sequence[Row], folder: Path) -> list[Row]:
@@ -122,7 +129,7 @@ def with_graphs(rows: Sequence[Row], folder: Path) -> list[Row]:
 def _needs_graph(row: Row) -> bool:
     if row.backend not in ("onnxruntime", "openvino") or Path(row.model).suffix.lower() in GRAPH_SUFFIXES:
         return False
-    if row.model.endswith(UNTRAINED) or Path(row.model).suffix:
+    if row.model.endswith(UNTRAINED) or Path(row.model).suffix.lower() in WEIGHT_SUFFIXES:
         return True
     card = registry.bundled().get(registry.resolve(row.model))
     return card is None or "onnx" not in card.files
@@ -168,7 +175,10 @@ def _ways(model: str, backends: Sequence[str], precisions: Sequence[str]) -> lis
     if model.endswith(UNTRAINED):
         _known([model.removesuffix(UNTRAINED)], registry.NETWORK_FAMILIES, "network family")
     elif Path(model).suffix.lower() in GRAPH_SUFFIXES:
-        backends = [backend for backend in backends if backend != "torch"]
+        unfit = ("torch", "onnxruntime") if Path(model).suffix.lower() == ".xml" else ("torch",)
+        backends = [backend for backend in backends if backend not in unfit]
+        if read_graph_facts(Path(model)).precision in RESERVED_PRECISIONS:
+            return [(backend, "int8") for backend in backends]
     elif not Path(model).is_file():
         registry.need_task(registry.resolve(model), "stereo")
     return [way for way in product(backends, precisions) if way != ("onnxruntime", "bf16")]

@@ -94,7 +94,7 @@ def _predict(
     if isinstance(matcher, SgbmOracle) and known is not None:
         return matcher.predict_with_truth(*pair, known.disparity_HW, known.valid_HW)
     search.check(matcher)
-    return matcher.predict(*pair, **search.options(matcher, *pair))
+    return matcher.predict(*pair, **search.options(matcher, [pair]))
 
 
 def _sheet(

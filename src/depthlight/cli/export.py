@@ -61,8 +61,8 @@ def _tell(done: Exported, *, quiet: bool, as_json: bool) -> None:
         )
     for row in done.facts.get("int8", {}).get("tries", []):
         say(
-            f"int8, {row['part']} convolutions: EPE {row['epe_fp32']:.3f} to {row['epe_int8']:.3f} px "
-            f"({100 * row['rise']:+.1f} %) on {row['scenes']} engine pairs",
+            f"int8, {row['part']} convolutions: EPE {row['epe_fp32']:.3f} to {row['epe_int8']:.3f} px, "
+            f"more than 1 px off {row['bad1_fp32']:.1f} to {row['bad1_int8']:.1f} %, on {row['scenes']} engine pairs",
             quiet=quiet,
             as_json=as_json,
         )

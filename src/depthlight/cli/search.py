@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..infer.pairs import Image
 from ..infer.prediction import StereoMatcher
 from ..infer.stereo import StereoModel
 
@@ -24,6 +24,7 @@ MaxMemoryOption = Annotated[
     str | None,
     typer.Option("--max-memory", help="Most memory of the process, as 4GB or 500MB: larger images go in tiles."),
 ]
+SATURATION_TO_MENTION = 0.01
 UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
 
 
@@ -52,19 +53,28 @@ class Search:
         else:
             matcher.check_range(self.max_disp)
 
-    def options(
-        self, matcher: StereoMatcher, left_HW3: NDArray[np.uint8], right_HW3: NDArray[np.uint8]
-    ) -> dict[str, Any]:
-        """The range for ``predict``."""
+    def options(self, matcher: StereoMatcher, pairs: Iterable[tuple[Image, Image]]) -> dict[str, Any]:
+        """The range for ``predict``: what was asked for, or what all of ``pairs`` need together."""
         low, high = self.min_disp, self.max_disp
         if self.find and isinstance(matcher, StereoModel):
-            low, high = matcher.find_range(left_HW3, right_HW3)
+            found = [matcher.find_range(left, right) for left, right in pairs]
+            low, high = min(one[0] for one in found), max(one[1] for one in found)
         return {"max_disp": high} | ({"min_disp": low} if low else {})
 
     def request(self) -> dict[str, Any]:
         """What a result's request says of it, beside ``max_disp``."""
         found: dict[str, Any] = {"min_disp": self.min_disp} if self.min_disp else {}
         return found | ({"find_range": True} if self.find else {})
+
+
+def saturation_told(share: float | None, low: float, high: float) -> str:
+    """What to say of a result of which ``share`` (0..1) lies at an end of the range; "" if that is little."""
+    if share is None or share <= SATURATION_TO_MENTION:
+        return ""
+    return (
+        f"{100 * share:.1f} % of the pixels are at an end of the range ({low:g} to {high:g} px): things beyond it are "
+        "cut off. Try a larger --max-disp, a smaller --min-disp, or --find-range."
+    )
 
 
 def limit_memory(matcher: StereoMatcher, text: str | None) -> None:

@@ -52,7 +52,7 @@ from .metric import (
     need_outside,
 )
 from .region import MaskOption, RoiOption, region_from
-from .search import FindRangeOption, MaxMemoryOption, MinDispOption, Search, limit_memory
+from .search import FindRangeOption, MaxMemoryOption, MinDispOption, Search, limit_memory, saturation_told
 from .stereo_video import (
     ColoursOption,
     FpsOption,
@@ -64,8 +64,6 @@ from .stereo_video import (
 )
 from .stereo_video import run as run_video
 from .work import chosen, pair_jobs, run_folder
-
-SATURATION_TO_MENTION = 0.01
 
 
 @dataclass(frozen=True)
@@ -298,7 +296,7 @@ def _check_size(rig: StereoRig, width: int, height: int, *, one_size: bool) -> N
 def _predict(
     matcher: StereoMatcher, left: NDArray[np.uint8], right: NDArray[np.uint8], settings: Settings
 ) -> StereoPrediction:
-    how = {**settings.search.options(matcher, left, right), "left_right": settings.left_right}
+    how = {**settings.search.options(matcher, [(left, right)]), "left_right": settings.left_right}
     if settings.region is None:
         return matcher.predict(left, right, **how)
     return predict_region(matcher, left, right, settings.region, **how)
@@ -315,11 +313,15 @@ def _run_folder(
     quiet: bool,
 ) -> None:
     doubted: dict[str, str] = {}
+    cut_off: dict[str, str] = {}
 
     def do(job: Job) -> None:
-        doubt = _do(job, matcher, settings)[1]
+        result, doubt = _do(job, matcher, settings)
         if doubt:
             doubted[job.folder.name] = doubt
+        told = saturation_told(result["saturated_share"], result["min_disp"], result["max_disp"])
+        if told:
+            cut_off[job.folder.name] = told
 
     outcome = run_folder(
         "stereo",
@@ -335,6 +337,13 @@ def _run_folder(
         name, doubt = next(iter(doubted.items()))
         text = f"{len(doubted)} of {len(outcome.done)} look wrong, first {name}: {doubt}. "
         say(f"{text}Run depthlight doctor on that pair.", quiet=quiet, as_json=as_json)
+    if cut_off:
+        name, told = next(iter(cut_off.items()))
+        say(
+            f"{len(cut_off)} of {len(outcome.done)} reach the range's ends, first {name}: {told}",
+            quiet=quiet,
+            as_json=as_json,
+        )
     outcome.raise_failures("pairs")
 
 
@@ -357,11 +366,6 @@ def _tell(job: Job, result: dict[str, Any], *, quiet: bool, as_json: bool) -> No
             quiet=quiet,
             as_json=as_json,
         )
-    if result["saturated_share"] > SATURATION_TO_MENTION:
-        say(
-            f"{100 * result['saturated_share']:.1f} % of the pixels are at an end of the range "
-            f"({result['min_disp']} to {result['max_disp']} px): things beyond it are cut off. "
-            "Try a larger --max-disp, a smaller --min-disp, or --find-range.",
-            quiet=quiet,
-            as_json=as_json,
-        )
+    cut_off = saturation_told(result["saturated_share"], result["min_disp"], result["max_disp"])
+    if cut_off:
+        say(cut_off, quiet=quiet, as_json=as_json)

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +20,11 @@ from ..infer.doctor.diagnose import glance
 from ..infer.folder import RESULT
 from ..infer.prediction import StereoMatcher
 from ..infer.video import StereoVideo
-from ..infer.video_folder import MAPS, PREVIEW, RUN, Recording, record
+from ..infer.video_folder import GLIMPSES, MAPS, PREVIEW, RUN, Recording, record
 from ..io.names import image_files
 from ..io.video import VIDEO_SUFFIXES
 from .common import emit_json, progress, say
+from .search import saturation_told
 
 if TYPE_CHECKING:
     from .stereo import Job, Settings
@@ -119,10 +121,11 @@ def run(
         if any(path.resolve().is_relative_to(place) for place in written):
             raise InputError(f"{path} is an input and would be replaced", hint="Choose another folder with --out")
     inputs = {"inputs": [_digest(path) for path in paths], "layout": video.layout, "steady": options.steady}
+    looks = chain([video.first], () if video.live else video.glimpses(GLIMPSES))
     recording = Recording(
         folder=job.folder,
         request=settings.request(job, matcher) | inputs,
-        how={**settings.search.options(matcher, *video.first), "left_right": settings.left_right},
+        how={**settings.search.options(matcher, looks), "left_right": settings.left_right},
         formats=settings.formats or ("png",),
         rig=settings.rig,
         metres=settings.metres,
@@ -160,6 +163,9 @@ def _lines(job: Job, result: Mapping[str, Any]) -> list[str]:
     speed = f", {result['frames_per_second']:.1f} frames/s" if result["frames_per_second"] else ""
     how = ", already there" if result.get("kept") else speed
     lines = [f"{job.folder}: {frames} frames by {result['model']}{how}; colours are {low:.1f} to {high:.1f} px."]
+    told = saturation_told(result["saturated_share_largest"], result["min_disp"], result["max_disp"])
+    if told:
+        lines.append(f"In the worst frame {told}")
     if not result["complete"]:
         lines.append("Stopped; the same command goes on from here.")
     elif stated is not None and frames != stated:

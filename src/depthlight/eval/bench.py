@@ -13,7 +13,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,8 @@ def run(
     runs: int,
     scenes: tuple[Path, Path | None] | None = None,
     told: Callable[[str], None] = lambda note: None,
-) -> list[Measured]:
-    """Measure ``rows``, and the baseline for each of their places.
+) -> tuple[list[Measured], dict[Row, str]]:
+    """Measure ``rows``, and the baseline for each of their places; returns also why rows could not be measured.
 
     Args:
         rounds: how often each row has its turn.
@@ -131,29 +132,68 @@ def run(
         told: hears what is being done.
 
     Raises:
-        InputError: a row cannot be measured.
+        InputError: none of ``rows``, or a baseline, can be measured.
     """
+    asked = list(rows)
     baselines = [Row(model=BASELINE, backend="opencv", height=h, width=w, threads=t) for h, w, t in _places(rows)]
     rows = [*rows, *(row for row in baselines if row not in rows)]
-    turns: dict[Row, list[Turn]] = {row: [] for row in rows}
+    measuring = _Measuring({row: [] for row in rows})
     with tempfile.TemporaryDirectory() as folder:
         pairs = {row.place[:2]: _pair(Path(folder), row) for row in rows}
         for number in range(rounds):
-            for row in rows:
+            for row in measuring.left():
                 told(f"round {number + 1}/{rounds}: {describe(row)}")
-                turns[row].append(_job(row, "time", str(pairs[row.place[:2]]), str(runs)))
-    facts: dict[Row, Mapping[str, Any]] = {}
-    judged: dict[Row, Mapping[str, Any] | None] = {}
-    for row in rows:  # what several rows share is found out once
-        if _counted(row) not in facts:
-            told(f"counting {row.model}")
-            facts[_counted(row)] = _job(_counted(row), "count")
-        if scenes and _judged(row) not in judged:
-            judged[_judged(row)] = _judge(row, scenes, told)
-    return [
-        Measured(row=row, turns=turns[row], facts=facts[_counted(row)], accuracy=judged.get(_judged(row)))
-        for row in rows
-    ]
+                measuring.turn(row, str(pairs[row.place[:2]]), str(runs))
+    for row in measuring.left():
+        measuring.judge(row, scenes, told)
+    failed = measuring.failed
+    if failed and (all(row in failed for row in asked) or any(row in failed for row in baselines)):
+        raise InputError(next(iter(failed.values())))
+    return measuring.results(), failed
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """What is known so far; a row that fails is left out from there on."""
+
+    turns: dict[Row, list[Turn]]
+    facts: dict[Row, Mapping[str, Any]] = field(default_factory=dict)
+    judged: dict[Row, Mapping[str, Any] | None] = field(default_factory=dict)
+    failed: dict[Row, str] = field(default_factory=dict)
+
+    def left(self) -> list[Row]:
+        return [row for row in self.turns if row not in self.failed]
+
+    def turn(self, row: Row, folder: str, runs: str) -> None:
+        with self._or_left_out(row):
+            self.turns[row].append(_job(row, "time", folder, runs))
+
+    def judge(self, row: Row, scenes: tuple[Path, Path | None] | None, told: Callable[[str], None]) -> None:
+        """Counts and accuracy; what several rows share is found out once."""
+        with self._or_left_out(row):
+            if _counted(row) not in self.facts:
+                told(f"counting {row.model}")
+                self.facts[_counted(row)] = _job(_counted(row), "count")
+            if scenes and _judged(row) not in self.judged:
+                self.judged[_judged(row)] = _judge(row, scenes, told)
+
+    def results(self) -> list[Measured]:
+        return [
+            Measured(
+                row=row,
+                turns=self.turns[row],
+                facts=self.facts[_counted(row)],
+                accuracy=self.judged.get(_judged(row)),
+            )
+            for row in self.left()
+        ]
+
+    @contextmanager
+    def _or_left_out(self, row: Row) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            self.failed[row] = error.what
 
 
 def report(found: Sequence[Measured]) -> list[dict[str, Any]]:

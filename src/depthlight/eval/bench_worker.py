@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends import RESERVED_PRECISIONS
 from ..core.errors import CheckFailedError, DepthlightError, InputError, MissingExtraError
 from ..infer.padding import pad_to_multiple
 from ..infer.prediction import StereoMatcher
@@ -41,7 +42,8 @@ def matcher(row: Row) -> StereoMatcher:
     name, _, mode = row.model.partition(":")
     if name == "sgbm":
         return SgbmMatcher(SgbmConfig(mode=mode or "HH"))
-    how: dict[str, Any] = {"backend": row.backend, "precision": row.precision, "threads": row.threads}
+    precision = "fp32" if row.precision in RESERVED_PRECISIONS else row.precision  # those come with the file
+    how: dict[str, Any] = {"backend": row.backend, "precision": precision, "threads": row.threads}
     if row.graph is None and row.model.endswith(UNTRAINED):
         from ..backends import TorchBackend
 

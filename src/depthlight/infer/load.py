@@ -18,7 +18,7 @@ from ..backends import (
     StereoBackend,
     TorchBackend,
 )
-from ..backends.graph import graph_facts
+from ..backends.graph import GraphFacts, graph_facts
 from ..backends.onnxruntime import onnx_strings
 from ..backends.openvino import openvino_strings
 from ..core import registry
@@ -189,12 +189,22 @@ def _from_own_file(path: Path, runtime: _Runtime) -> StereoMatcher:
     return _from_weights(facts.family, path, runtime)
 
 
-def _from_graph(path: Path, runtime: _Runtime) -> StereoMatcher:
-    """A file that :mod:`depthlight.export` wrote."""
+def read_graph_facts(path: Path) -> GraphFacts:
+    """What a file that :mod:`depthlight.export` wrote says about itself.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or it is another's.
+        MissingExtraError: an ``.xml`` file without openvino.
+    """
     if not path.is_file():
         raise CheckpointError(f"model file {path} does not exist", hint="Check the path")
     read = openvino_strings if path.suffix.lower() == ".xml" else onnx_strings
-    facts = graph_facts(path, read(path))
+    return graph_facts(path, read(path))
+
+
+def _from_graph(path: Path, runtime: _Runtime) -> StereoMatcher:
+    """A file that :mod:`depthlight.export` wrote."""
+    facts = read_graph_facts(path)
     engine = runtime.on_graph(path, family=facts.family, max_disp=facts.max_disp, precision=facts.precision)
     return StereoModel(facts.name, engine, weights_sha256=facts.weights_sha256, max_disp=facts.max_disp)
 

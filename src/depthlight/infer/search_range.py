@@ -27,7 +27,7 @@ from .tiles import plan_tiles, run_tiles
 Map = NDArray[np.float32]
 Image = NDArray[np.uint8]
 MULTIPLE = 32  # px: networks search ranges of so many
-OVERLAP = 64  # px that neighbouring windows share, so that nothing lies near the ends of both
+OVERLAP = 64  # px, at most, that neighbouring windows share, so that nothing lies near the ends of both
 END = 12  # px at a window's inner ends in which it is not believed: three bins of a network
 ONE_PASS = 2  # times its usual range that a network with a run-time range searches at once
 LOOK_SCALE = 4  # of the first look
@@ -77,8 +77,9 @@ def plan_windows(backend: StereoBackend, usual: int, low: int, high: int) -> Win
     if span <= max(usual * ONE_PASS, MULTIPLE) and _takes(backend, span):
         return Windows(span, (low,))
     backend.check_range(usual)
-    steps = max(0, -(-(span - usual) // (usual - OVERLAP)))
-    return Windows(usual, tuple(low + step * (usual - OVERLAP) for step in range(steps + 1)))
+    stride = usual - min(OVERLAP, usual // 2 // MULTIPLE * MULTIPLE)
+    steps = max(0, -(-(span - usual) // stride))
+    return Windows(usual, tuple(low + step * stride for step in range(steps + 1)))
 
 
 def _takes(backend: StereoBackend, span: int) -> bool:
@@ -171,7 +172,7 @@ def look(
 ) -> tuple[Map, Map]:
     """Disparity (px of the full size) and confidence of the pair at 1/``factor``: sees [low, low + factor·size)."""
     height, width = left_NHW3.shape[1:3]
-    small = max(1, round(width / factor)), max(1, round(height / factor))
+    small = _reduced_size(height, width, factor)
     left, right = (
         np.stack([pad_to_multiple(cv2.resize(i, small, interpolation=cv2.INTER_AREA), MULTIPLE) for i in images])
         for images in (left_NHW3, moved(right_NHW3, low))
@@ -186,14 +187,28 @@ def look(
     return disparity * np.float32(width / small[0]) + np.float32(low), confidence
 
 
-def first_look(backend: StereoBackend, left_HW3: Image, right_HW3: Image, usual: int) -> tuple[int, int]:
+def _reduced_size(height: int, width: int, factor: int) -> tuple[int, int]:
+    """Width and height, as OpenCV wants them."""
+    return max(1, round(width / factor)), max(1, round(height / factor))
+
+
+def look_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width (px, padded) of what :func:`first_look` gives to the network."""
+    columns, rows = _reduced_size(height, width, LOOK_SCALE)
+    return -(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE
+
+
+def first_look(
+    backend: StereoBackend, left_HW3: Image, right_HW3: Image, usual: int, most_pixels: float = float("inf")
+) -> tuple[int, int]:
     """The range (low, high) px that the pair seems to need: (0, ``usual``) unless a quarter-size pass says otherwise.
 
     That pass sees -128 px to four times the network's range less that. What it finds with confidence on at least one
-    pixel in a hundred counts, with a margin. Thin things may be too thin for it.
+    pixel in a hundred counts, with a margin. Thin things may be too thin for it. It goes in tiles of at most
+    ``most_pixels``.
     """
     backend.check_range(usual)
-    maps = look(backend, left_HW3[None], right_HW3[None], LOOK_SCALE, usual, -LOOK_BELOW)
+    maps = look(backend, left_HW3[None], right_HW3[None], LOOK_SCALE, usual, -LOOK_BELOW, most_pixels)
     disparity_HW, sure_HW = maps[0][0], maps[1][0] >= LOOK_CONFIDENCE
     columns_HW = np.arange(disparity_HW.shape[1])[None, :] - disparity_HW
     sure_HW &= (columns_HW >= 0) & (columns_HW < disparity_HW.shape[1])

@@ -6,7 +6,7 @@ Shape legend: N pairs, H W image size.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from .memory import bytes_needed, most_pixels, need_memory
 from .padding import crop, pad_to_multiple
 from .pairs import Pair, read_pair, stacks
 from .prediction import ModelIdentity, StereoPrediction
-from .search_range import Windows, first_look, plan_windows, reduced, search
+from .search_range import Windows, first_look, look_size, plan_windows, reduced, search
 from .statistics import context_of, whole_statistics, why_not_tileable
 from .tiles import Image, Map, Slices, Tile, plan_tiles, run_tiles
 
@@ -38,6 +38,7 @@ class StereoModel:
         self.backend = backend
         self.max_disp = max_disp
         self.max_memory: int | None = None
+        self._kept = 0  # bytes that the runtime holds since its largest run, for the next one
         self.identity = ModelIdentity(name, weights_sha256, backend.name, backend.precision, backend.device)
 
     def check_range(self, max_disp: int | None, min_disp: int = 0) -> None:
@@ -55,10 +56,14 @@ class StereoModel:
         (0, the model's own) unless the pass finds disparities outside of that; thin things may be too thin for it.
 
         Raises:
-            InputError, NonFiniteError: as :meth:`predict`.
+            InputError, NonFiniteError, LimitError: as :meth:`predict`.
         """
-        left_HW3, right_HW3 = (pad_to_multiple(view, MULTIPLE) for view in read_pair(left, right))
-        return first_look(self.backend, left_HW3, right_HW3, self.max_disp)
+        pair = read_pair(left, right)
+        height, width = pair[0].shape[:2]
+        left_HW3, right_HW3 = (pad_to_multiple(view, MULTIPLE) for view in pair)
+        small = look_size(*left_HW3.shape[:2])
+        tiles = self._tiles((1, *small), Windows(self.max_disp, (0,)), f"a first look at a {width}×{height} pair")
+        return first_look(self.backend, left_HW3, right_HW3, self.max_disp, max(tile.pixels for tile in tiles))
 
     def _windows(self, max_disp: int | None, min_disp: int) -> Windows:
         if max_disp is None:
@@ -106,8 +111,19 @@ class StereoModel:
         windows = self._windows(max_disp, min_disp)
         results: list[StereoPrediction] = []
         for group in stacks([read_pair(left, right) for left, right in pairs]):
-            results += self._predict_group(group, windows, left_right)
+            for part in self._fitting(group, windows):
+                results += self._predict_group(part, windows, left_right)
         return results
+
+    def _fitting(self, group: Sequence[Pair], windows: Windows) -> Iterator[Sequence[Pair]]:
+        """The pairs of a stack, together if that fits into memory, else in halves of it or one by one."""
+        height, width = (-(-side // MULTIPLE) * MULTIPLE for side in group[0][0].shape[:2])
+        if len(group) > 1 and height * width > self._most_pixels((len(group), height, width), windows):
+            middle = len(group) // 2
+            yield from self._fitting(group[:middle], windows)
+            yield from self._fitting(group[middle:], windows)
+        else:
+            yield group
 
     def _predict_group(self, group: Sequence[Pair], windows: Windows, left_right: bool) -> list[StereoPrediction]:
         started = time.perf_counter()
@@ -138,15 +154,15 @@ class StereoModel:
                 return search(self.backend, left_NHW3, right_NHW3, windows, known)
 
             maps = run_tiles(part, left, right, tiles)
+        if self.backend.keeps_memory:
+            self._kept = max(self._kept, self.backend.bytes_needed(len(group) * most, windows.size))
         return [crop(item, height, width) for item in maps[0]], [crop(item, height, width) for item in maps[1]]
 
     def _tiles(self, shape: tuple[int, ...], windows: Windows, what: str) -> list[Tile]:
         """The whole picture where it fits into memory, else tiles that do; refused where those would not be exact."""
         count, height, width = shape[:3]
         whole = plan_tiles(height, width, height * width, windows.low, windows.high)
-        if not self.identity.device.startswith("cpu"):
-            return whole
-        most = most_pixels(self.backend, windows, count, height * width, self.max_memory)
+        most = self._most_pixels((count, height, width), windows)
         if height * width <= most:
             return whole
         reason = why_not_tileable(self.backend, self.name, windows)
@@ -154,8 +170,15 @@ class StereoModel:
         tiles = [] if reason else plan_tiles(height, width, most, windows.low, windows.high, context=context)
         if not tiles:
             needed = bytes_needed(self.backend, windows, count, height * width, height * width)
-            need_memory(f"{what} at a range of {windows.high} px", needed, self.max_memory, reason)
+            need_memory(f"{what} at a range of {windows.high} px", needed, self.max_memory, reason, self._kept)
         return tiles or whole
+
+    def _most_pixels(self, shape: tuple[int, int, int], windows: Windows) -> float:
+        """The largest tile of ``shape`` = (pairs, height, width) that fits into memory."""
+        if not self.identity.device.startswith("cpu"):
+            return float("inf")
+        count, height, width = shape
+        return most_pixels(self.backend, windows, count, height * width, self.max_memory, self._kept)
 
     def _finish(
         self,
@@ -166,10 +189,9 @@ class StereoModel:
         windows: Windows,
         seconds: float,
     ) -> StereoPrediction:
-        if not np.isfinite(disparity).all():
-            raise InputError(
-                f"{self.name} gave a disparity that is not finite", hint="Its weights are damaged or unfit"
-            )
+        for what, found in (("a disparity", disparity), ("a confidence", confidence)):
+            if not np.isfinite(found).all():
+                raise InputError(f"{self.name} gave {what} that is not finite", hint="Its weights are damaged or unfit")
         limit = at_range_limit(disparity, windows.high, min_disp=windows.low)
         valid = inside_right_view(disparity) & ~limit
         if disparity_right is not None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..io.disparity_files import rounded_to_png
 from .pairs import Image
 
 Map: TypeAlias = NDArray[np.float32]
@@ -30,12 +31,12 @@ class TemporalFilter:
         self._gray_HW: Map | None = None
         self._disparity_HW: Map | None = None
 
-    def __call__(self, left_HW3: Image, disparity_HW: Map) -> Map:
-        """The steadied disparity (H, W) float32 px, rounded to 1/256 px as files hold it, of the next frame."""
+    def __call__(self, left_HW3: Image, disparity_HW: Map, *, signed: bool = False) -> Map:
+        """The steadied disparity (H, W) float32 px of the next frame, rounded as a (``signed``) PNG holds it."""
         share_HW = self._share(left_HW3)
         if self._disparity_HW is not None:
             disparity_HW = self._disparity_HW + share_HW * (disparity_HW - self._disparity_HW)
-        self._disparity_HW = (np.rint(disparity_HW * 256) / 256).astype(np.float32)
+        self._disparity_HW = rounded_to_png(disparity_HW, signed=signed)
         return self._disparity_HW
 
     def remember(self, left_HW3: Image, steadied_HW: Map) -> None:

@@ -296,5 +296,5 @@ def match_frames(
                 continue
             found = matcher.predict(left_HW3, right_HW3, **how)
             if steady:
-                found = replace(found, disparity=steady(left_HW3, found.disparity))
+                found = replace(found, disparity=steady(left_HW3, found.disparity, signed=found.min_disp < 0))
             yield index, left_HW3, found.disparity, found

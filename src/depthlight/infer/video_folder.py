@@ -37,7 +37,7 @@ RUN, PREVIEW = "run.json", "preview.mp4"
 MAPS = ("disparity", "depth")  # folders of one file per frame
 _NUMBERED = re.compile(r"[0-9]{6,}\.(png|json|npy|pfm|tiff)")
 LIVE_FPS = 25.0  # of the preview of a camera that states no rate
-GLIMPSES = 5  # frames that say which colours to use
+GLIMPSES = 5  # frames that say which colours to use, and which range to search
 
 
 @dataclass(frozen=True)
@@ -94,16 +94,24 @@ class Recording:
 
 
 class _Tally:
-    """Counts frames, and how fast they come after the first one computed."""
+    """Counts frames, and how fast they come after the first one computed; what was searched in those, and whether it
+    was enough.
+    """
 
     def __init__(self) -> None:
         self.frames = self.computed = self.shown = 0
+        self.searched: tuple[float, float] | None = None
+        self.saturated: list[float] = []
         self._started = time.perf_counter()
 
-    def count(self, *, computed: bool) -> None:
+    def count(self, prediction: StereoPrediction | None) -> None:
         self.frames += 1
-        self.computed += computed
-        if computed and self.computed == 1:
+        if prediction is None:
+            return
+        self.computed += 1
+        self.searched = (prediction.min_disp, prediction.max_disp)
+        self.saturated.append(prediction.saturated)
+        if self.computed == 1:
             self._started = time.perf_counter()
 
     @property
@@ -188,7 +196,7 @@ def _run(
             for index, left_HW3, disparity_HW, prediction in results:
                 if prediction is not None:
                     recording.write(index, prediction)
-                tally.count(computed=prediction is not None)
+                tally.count(prediction)
                 picture = np.hstack([left_HW3, colour_map(disparity_HW, *colours)])
                 for _ in range(tally.due(fps) if video.live else 1):
                     show(picture)
@@ -203,7 +211,7 @@ def _run(
 
 
 def _facts(matcher: StereoMatcher, video: StereoVideo, tally: _Tally) -> dict[str, Any]:
-    """Which model, which frames, how fast."""
+    """Which model, which frames, how fast, and of the frames computed now what was searched."""
     identity = asdict(matcher.identity)
     return {
         "model": identity.pop("name"),
@@ -216,6 +224,10 @@ def _facts(matcher: StereoMatcher, video: StereoVideo, tally: _Tally) -> dict[st
         "frames_stated": video.stated,
         "frames_computed": tally.computed,
         "frames_per_second": round(tally.rate, 2),
+        "min_disp": tally.searched[0] if tally.searched else None,
+        "max_disp": tally.searched[1] if tally.searched else None,
+        "saturated_share": float(np.mean(tally.saturated)) if tally.saturated else None,
+        "saturated_share_largest": max(tally.saturated, default=None),
     }
 
 

@@ -92,10 +92,7 @@ def write_disparity(
     if signed and not sidecar:
         raise InputError(f"{path.name}: signed disparities need a sidecar that says so", hint="Leave it on")
     values_HW, valid_HW = checked_map(disparity_HW, valid_HW, path.name, what="disparity", unit="px", signed=signed)
-    # stored 0 is invalid, so the smallest lies a px above the offset
-    offset = int(np.floor(values_HW.min(initial=0.0, where=valid_HW))) - 1 if signed else 0
-    largest = float(values_HW.max(initial=0.0, where=valid_HW)) - offset
-    scale = png_scale(largest)
+    scale, offset, largest = _png_encoding(values_HW, valid_HW, signed=signed)
     if path.suffix.lower() == ".png" and scale != KITTI_SCALE and (scale is None or not sidecar):
         raise LimitError(
             f"{path.name}: disparity of {largest:.2f} px does not fit a 16-bit PNG",
@@ -143,6 +140,26 @@ def read_disparity(path: str | os.PathLike[str], *, limits: ImageLimits = DEFAUL
 
 
 # 16-bit PNG
+
+
+def rounded_to_png(disparity_HW: NDArray[np.float32], *, signed: bool = False) -> NDArray[np.float32]:
+    """What a 16-bit PNG of the map (px, finite, all valid) reads back as; unchanged where it is too wide for one."""
+    scale, offset, _ = _png_encoding(disparity_HW, np.ones(disparity_HW.shape, bool), signed=signed)
+    if scale is None:
+        return disparity_HW
+    steps_HW = np.maximum(np.rint((disparity_HW - np.float32(offset)).astype(np.float64) * scale), 1)
+    values_HW = (steps_HW.astype(np.uint16) / np.float32(scale)).astype(np.float32)
+    return values_HW + np.float32(offset) if offset else values_HW
+
+
+def _png_encoding(
+    values_HW: NDArray[np.float32], valid_HW: NDArray[np.bool_], *, signed: bool
+) -> tuple[int | None, int, float]:
+    """Scale (None: it does not fit) and offset of a map's PNG, and the largest number it has to hold, px."""
+    # stored 0 is invalid, so the smallest lies a px above the offset
+    offset = int(np.floor(values_HW.min(initial=0.0, where=valid_HW))) - 1 if signed else 0
+    largest = float(values_HW.max(initial=0.0, where=valid_HW)) - offset
+    return png_scale(largest), offset, largest
 
 
 def png_scale(largest: float) -> int | None:
