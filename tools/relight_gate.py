@@ -4,7 +4,7 @@ Usage: python tools/relight_gate.py MODEL SCENES [-o gate.json] [--sheet samples
 
 MODEL is a model.safetensors of `depthlight train prior` or a bundled name, SCENES a folder of scene folders of the
 engine that the prior has not seen. The exit status is 1 if fewer than 80 % of the comparisons with flattened, noisy and
-wrong-scale normals are won.
+another scene's normals are won, or if there are fewer scenes than --images asks for.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,12 +39,16 @@ def run(options: argparse.Namespace) -> int:
         return 0
     config = GateConfig(images=options.images, patches=options.patches, contrast=options.contrast, seed=options.seed)
     found = run_gate(prior.net, scenes, config)
-    result = {"prior": prior.name, "sha256": prior.sha256, "bar": BAR, "passed": found["ranked_gate"] >= BAR, **found}
+    result = {"prior": prior.name, "sha256": prior.sha256, "bar": BAR, "passed": _passed(found, config), **found}
     text = json.dumps(result, indent=1)
     if options.output:
         atomic_write_bytes(options.output, text.encode())
     print(text)
     return 0 if result["passed"] else 1
+
+
+def _passed(found: dict[str, Any], config: GateConfig) -> bool:
+    return bool(found["ranked_gate"] >= BAR and found["images"] == config.images)
 
 
 def parser() -> argparse.ArgumentParser:

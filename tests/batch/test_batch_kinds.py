@@ -14,6 +14,7 @@ from depthlight.core.registry import DEFAULT_MODEL
 from depthlight.data.folders import PairFolder
 from depthlight.nets.checkpoints import save_safetensors
 from depthlight.nets.mono import build
+from depthlight.refine import render
 from depthlight.train.config import TeacherConfig
 from depthlight.train.stage3 import Labelled, Teacher
 
@@ -75,6 +76,17 @@ def test_refined_photos_and_pairs(tmp_path, make_pairs, tiny):
     run("batch", left, "--right", right, "--kind", "refine", "-o", tmp_path / "pairs", *more)
     run("refine", left, right, "-o", tmp_path / "own-pairs", "--steps", 2, "--threads", 1)
     same_but_for_the_request(tmp_path / "pairs/000", tmp_path / "own-pairs")
+
+
+def test_a_refinement_that_ends_early_leaves_its_last_good_result(tmp_path, make_pairs, tiny, monkeypatch, capsys):
+    make_pairs(1)
+    monkeypatch.setattr(render, "smoothness", lambda raw: raw.mean() * float("nan"))
+    how = ("-m", str(tiny), "-o", str(tmp_path / "out"), "--set", "prior=none", "--set", "steps=2")
+    assert cli.run(["batch", str(tmp_path / "lefts/*.png"), "--kind", "refine", *how]) == 1
+    assert "not finite at step 1" in capsys.readouterr().err
+    facts = json.loads((tmp_path / "out/000/result.json").read_text())
+    assert "not finite" in facts["stopped"]
+    assert np.isfinite(np.load(tmp_path / "out/000/after.npy")).all()
 
 
 def test_labels_are_those_of_stage_3(tmp_path, make_pairs):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depthlight.core.errors import InputError
+from depthlight.core.errors import ConfigError, InputError
 from depthlight.data.mono import MonoSample
 from depthlight.eval.relight_gate import (
     CORRUPTIONS,
@@ -132,15 +132,28 @@ def test_contrast_takes_off_the_loss_without_conditions() -> None:
         run_gate(Denoiser(DenoiserConfig.tiny(conditional=False)), Bumps(), config)
 
 
-def test_the_gates_figure_counts_wrong_scale_once() -> None:
-    ranked = {"flattened": 60.0, "noisy": 90.0, "steep": 100.0, "shallow": 20.0, "flipped": 0.0}
-    assert gate_figure(ranked) == 70.0
+def test_the_gates_figure_is_of_three_corruptions() -> None:
+    ranked = {"flattened": 60.0, "noisy": 90.0, "foreign": 75.0, "steep": 0.0, "shallow": 20.0, "flipped": 0.0}
+    assert gate_figure(ranked) == 75.0
+
+
+def test_a_gate_needs_another_scene() -> None:
+    class One(Bumps):
+        def __len__(self) -> int:
+            return 1
+
+    with pytest.raises(InputError, match="1 scenes; expected 2 or more"):
+        run_gate(Believer(1.0), One(), SMALL)
+    with pytest.raises(ConfigError, match="2 images"):
+        GateConfig(images=1)
 
 
 def test_corruptions_are_what_they_are_called() -> None:
     _, raw = whole_image(Bumps()[0])
-    found = corrupted_normals(raw, torch.Generator().manual_seed(0))
+    _, other = whole_image(Bumps()[3])
+    found = corrupted_normals(raw, other[..., :150, :200], torch.Generator().manual_seed(0))
     true = found["true"]
+    torch.testing.assert_close(corrupted_normals(raw, other, torch.Generator())["foreign"], prior_normals(other))
     torch.testing.assert_close(true, prior_normals(raw))
 
     def slopes(normal: Tensor) -> Tensor:

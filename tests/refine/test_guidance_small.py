@@ -16,7 +16,8 @@ from depthlight.core.tolerances import tolerance
 from depthlight.nets.checkpoints import save_safetensors
 from depthlight.nets.prior.denoiser import Conditions, Denoiser, DenoiserConfig
 from depthlight.nets.prior.diffusion import alpha_sigma, velocity
-from depthlight.refine.config import GuidanceConfig
+from depthlight.refine import priors
+from depthlight.refine.config import GuidanceConfig, RefineConfig, load_recipe
 from depthlight.refine.guidance import Scene
 from depthlight.refine.guidance_small import RelightGuidance, load_guidance
 from depthlight.refine.patches import cut_patches
@@ -164,14 +165,29 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "model.safetensors"
 
 
+def test_a_prior_is_shown_only_what_it_was_trained_on(file: Path) -> None:
+    cpu = torch.device("cpu")
+    assert priors.load_guidance(str(file), load_recipe("fast"), device=cpu) is not None
+    told = priors.load_guidance(str(file), RefineConfig(unit="standard", normals="surface"), device=cpu)
+    conditional = told.net.conditional  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match=r"unit = 'network'.*expected unit = 'standard'.*recipe fast"):
+        priors.load_guidance(str(file), RefineConfig(), device=cpu)
+    swapped = RefineConfig(unit="standard", normals="paper")
+    if conditional:
+        with pytest.raises(ConfigError, match="not trained for normals = 'paper'"):
+            priors.load_guidance(str(file), swapped, device=cpu)
+    else:
+        assert priors.load_guidance(str(file), swapped, device=cpu) is not None
+
+
 def test_a_file_guides_with_the_defaults_of_its_kind(file: Path) -> None:
     found = load_guidance(str(file), GuidanceConfig(), device=torch.device("cpu"))
     told = found.describe()
     if found.net.conditional:
-        assert (told["guidance_scale"], told["guidance_scale_usual_convention"]) == (3.0, 4.0)
-        assert (told["t_high"], told["t_low"], told["annealed"]) == (0.75, 0.3, True)
+        assert (told["guidance_scale"]["g"], told["guidance_scale"]["usual"]) == (3.0, 4.0)
+        assert (told["t_high"], told["t_low"], told["anneal"]) == (0.75, 0.3, True)
     else:
-        assert (told["guidance_scale"], told["t_high"], told["t_low"]) == (0.0, 0.5, 0.02)
+        assert (told["guidance_scale"]["g"], told["t_high"], told["t_low"]) == (0.0, 0.5, 0.02)
         with pytest.raises(ConfigError, match="unconditional"):
             load_guidance(str(file), GuidanceConfig(scale=2.0), device=torch.device("cpu"))
     json.dumps(told)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +12,16 @@ from hypothesis import strategies as st
 
 import depthlight
 from depthlight.core.config import from_dict, to_dict
-from depthlight.core.errors import ConfigError, InputError, UnknownNameError
+from depthlight.core.errors import ConfigError, InputError, LimitError, UnknownNameError
+from depthlight.infer import memory
 from depthlight.infer.mono import MonoModel
 from depthlight.nets.mono.small import MonoSmall
 from depthlight.nets.prior.denoiser import Denoiser, DenoiserConfig
 from depthlight.refine.config import RECIPES, GuidanceConfig, RefineConfig, load_recipe
 from depthlight.refine.guidance import sds_loss
 from depthlight.refine.guidance_small import RelightGuidance
+from depthlight.refine.loop import Refinement
+from depthlight.refine.render import normals_pinhole
 from depthlight.refine.upsample import brightness, enlarge, fitted_slope
 
 
@@ -86,6 +90,29 @@ def test_wrong_requests(photo, model, quick):
         depthlight.refine(photo, model=model, prior="none", steps=0)
     with pytest.raises(InputError, match="nowhere"):
         depthlight.refine("nowhere.png", model=model, prior="none")
+    with pytest.raises(InputError, match=r"the photo has 40×1 px; expected at least 8 on each side"):
+        depthlight.refine(photo[:1, :40], model=model, prior="none")
+
+
+def test_a_refinement_that_does_not_fit_into_memory_is_refused(photo, model, quick, monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(model, "prepare", lambda *args: pytest.fail("prepared"))
+    with pytest.raises(LimitError, match=r"a refinement at 64×48 px needs about"):
+        depthlight.refine(photo, model=model, prior="none", recipe=quick())
+
+
+def test_both_axes_keep_their_focal_length(net, quick):
+    """48×64 px of a photo of 48×128: a plane seen along its slope is steeper than with square pixels."""
+    tensor = torch.zeros(1, 3, 48, 64)
+    raw = torch.linspace(1, 3, 64).expand(1, 1, 48, 64)
+    square, squeezed = (
+        Refinement(net, tensor, quick(focal=1.5, unit="network"), sides=sides).normals(raw)
+        for sides in ((48, 64), (48, 128))
+    )
+    z = 7 / (raw + 0.1)
+    plain = normals_pinhole(z, 96, 96, 31.5, 23.5)
+    torch.testing.assert_close(square, plain)
+    torch.testing.assert_close(squeezed, normals_pinhole(z, 96, 192, 31.5, 23.5))
 
 
 # ------------------------------------------------------------------------------------------------ recipes
@@ -137,6 +164,9 @@ def test_overrides_reach_inside(tmp_path):
         {"optimise": ("tokens", "tokens")},
         {"optimise": ("depth", "tokens")},
         {"seed": -1},
+        {"seed": 10**20},
+        {"longest": 8000},
+        {"render": 8000},
     ],
 )
 def test_settings_that_are_refused(wrong):
@@ -217,4 +247,6 @@ def test_the_fast_recipe_with_networks_of_our_own_kind():
     assert set(result.history[0]) == {"restart", "step", "guidance", "smoothness", "loss"}
     assert not np.array_equal(result.refined, result.start) and np.isfinite(result.after).all()
     described = result.summary()["prior"]
-    assert described["guidance_scale"] == 3.0 and described["guidance_scale_usual_convention"] == 4.0
+    assert described["guidance_scale"]["g"] == 3.0 and described["guidance_scale"]["usual"] == 4.0
+    with pytest.raises(ConfigError, match=r"relight\.random was not trained for normals = 'paper'"):
+        depthlight.refine(photo, model=model, prior=prior, recipe=replace(load_recipe("fast"), normals="paper"))

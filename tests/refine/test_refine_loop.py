@@ -68,9 +68,25 @@ def test_only_the_chosen_groups_move(group, net, tensor, pull, quick):
             seen.append({name: [v.detach().clone() for v in vs] for name, vs in variables.groups.items()})
             return row
 
+    decoded = []
+    decode = net.decode
+
+    def watched(tokens, size):
+        decoded.append([token.detach().clone() for token in tokens])
+        heads.append([parameter.detach().clone() for parameter in net.head_parameters()])
+        return decode(tokens, size)
+
+    heads = []
+    net.decode = watched
     Spy(net, tensor, quick(optimise=optimise, lr_head=1e-3), pull).run()
     assert set(seen[0]) == set(optimise)
     assert any(not torch.equal(a, b) for a, b in zip(seen[0][group], seen[-1][group], strict=True))
+    if group == "depth":
+        assert len(decoded) == 1, "the raw map itself is moved"
+        return
+    for name, states in (("tokens", decoded), ("head", heads)):  # as the head was given them, first and last
+        still = all(torch.equal(a, b) for a, b in zip(states[1], states[-1], strict=True))
+        assert still == (name not in optimise)
 
 
 def test_only_coarse_maps_are_optimised(net, tensor, pull, quick):

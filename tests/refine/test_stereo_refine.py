@@ -24,6 +24,9 @@ from depthlight.refine.stereo_teacher import confident_median, enlargement, teac
 TINY = LightConfig(pyramid=(4, 4, 8, 8, 8), match=8, groups=2, volume=(4, 4, 4, 4), upsample=4, max_disp=32)
 
 
+PHOTOMETRIC = stereo.photometric
+
+
 def model_of(net):
     return StereoModel("light.tiny", TorchBackend(net, device="cpu"), weights_sha256="0" * 64, max_disp=32)
 
@@ -176,25 +179,66 @@ def test_interrupted_and_resumed(model, views, tmp_path):
         stereo_api.refine_stereo(*views, model=model, recipe=quick(smoothness=2.0), keep=tmp_path, resume=True)
 
 
-@pytest.mark.parametrize("fault", ["loss", "gradient"])
-def test_a_fault_is_told_and_the_last_good_map_kept(fault, model, views, monkeypatch):
-    calls, real = [], stereo.photometric
+def faulty_at(step, fault):
+    """The photometric term, not finite (or its gradient) from this step on."""
+    calls = []
 
     def faulty(left, right, disparity, visible):
         calls.append(1)
-        loss = real(left, right, disparity, visible)
-        if len(calls) < 4:
+        loss = PHOTOMETRIC(left, right, disparity, visible)
+        if len(calls) < step:
             return loss
         if fault == "gradient":
             disparity.register_hook(lambda grad: grad * float("inf"))
             return loss
         return loss * float("nan")
 
-    monkeypatch.setattr(stereo, "photometric", faulty)
-    result = depthlight.refine(*views, model=model, recipe=quick())
+    return faulty
+
+
+@pytest.mark.parametrize("fault", ["loss", "gradient"])
+def test_a_fault_is_told_and_the_last_good_map_kept(fault, model, views, monkeypatch):
+    maps = []
+    monkeypatch.setattr(stereo, "photometric", faulty_at(4, fault))
+    result = depthlight.refine(*views, model=model, recipe=quick(), on_map=maps.append)
     named = "the loss term 'photometric'" if fault == "loss" else "the gradient of the logits"
     assert result.stopped == f"{named} is not finite at step 4" and len(result.history) == 3
     assert np.isfinite(result.disparity).all() and not np.array_equal(result.disparity, result.before.disparity)
+    assert not np.array_equal(result.disparity, maps[-1]), "the map of step 4 itself was good"
+
+
+def test_a_fault_after_a_resume_leaves_what_it_leaves_in_an_unbroken_run(model, views, monkeypatch, tmp_path):
+    monkeypatch.setattr(stereo, "photometric", faulty_at(4, "loss"))
+    whole = depthlight.refine(*views, model=model, recipe=quick())
+    steps = []
+    with monkeypatch.context() as patch, pytest.raises(StopRequestedError):
+        patch.setattr(stereo, "photometric", faulty_at(99, "loss"))
+        depthlight.refine(
+            *views,
+            model=model,
+            recipe=quick(),
+            keep=tmp_path,
+            on_step=steps.append,
+            should_stop=lambda: len(steps) == 3,
+        )
+    monkeypatch.setattr(stereo, "photometric", faulty_at(1, "loss"))
+    resumed = depthlight.refine(*views, model=model, recipe=quick(), keep=tmp_path, resume=True)
+    assert resumed.stopped == whole.stopped and resumed.history == whole.history
+    assert np.array_equal(resumed.disparity, whole.disparity)
+
+
+def test_a_stop_is_heard_between_the_teachers_passes(model, views, monkeypatch):
+    asked, passes = [], []
+    predict = model.predict
+    monkeypatch.setattr(model, "predict", lambda *args, **how: (passes.append(1), predict(*args, **how))[1])
+    with pytest.raises(StopRequestedError):
+        depthlight.refine(
+            *views,
+            model=model,
+            recipe=quick(passes=("flipped", "enlarged")),
+            should_stop=lambda: (asked.append(1), len(asked) > 1)[1],
+        )
+    assert len(passes) == 2, "the plain one and the first"
 
 
 # ------------------------------------------------------------------------------------------------ requests

@@ -73,9 +73,12 @@ class Desk:
             paths = {role: fetched(source, Path(staging) / "in" / role) for role, source in item.inputs.items()}
             result = Path(staging) / "out"
             result.mkdir()
-            opened.do(paths, result)
-            _sign(result / kind.vouch, request)
+            stopped = opened.do(paths, result)
+            if not stopped:  # else what is there does not count as done, and is done again
+                _sign(result / kind.vouch, request)
             self._publish(kind, item.name, result)
+        if stopped:
+            raise CheckFailedError(stopped)
         return "done"
 
     def _holds(self, kind: Kind, name: str, request: dict[str, Any]) -> bool:

@@ -37,11 +37,12 @@ Paths = Mapping[str, Path]  # an item's inputs by role
 class Opened:
     """A kind with its networks: what results depend on besides settings and inputs, and the work itself.
 
-    ``do(paths, folder)`` writes a result's files into an empty folder.
+    ``do(paths, folder)`` writes a result's files into an empty folder, and returns why it ended before its time if it
+    did: the files are then the last good ones.
     """
 
     identity: dict[str, Any]
-    do: Callable[[Paths, Path], object]
+    do: Callable[[Paths, Path], str | None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..core.config import to_dict
-from ..core.errors import CheckFailedError
 from ..infer.mono import load_mono
 from ..io.images import read_image
 from ..refine import files, stereo_files
@@ -42,15 +41,15 @@ class RefinePhoto(Kind):
         model = load_mono(self.model, device=self.device)
         prior: Any = self.prior
         if prior != NONE and config.guidance.weight and not needs_photo(prior, config.guidance):
-            prior = load_guidance(prior, config.guidance, device=model.device, precision=self.precision)
+            prior = load_guidance(prior, config, device=model.device, precision=self.precision)
 
-        def do(paths: Paths, folder: Path) -> None:
+        def do(paths: Paths, folder: Path) -> str:
             photo_HW3 = read_image(paths["photo"])
             result = refine_photo(
                 photo_HW3, model=model, prior=prior, recipe=config, focal=self.focal, precision=self.precision
             )
-            _need_whole(result.stopped)
             files.save_refinement(folder, replace(result, recipe=self.recipe), photo_HW3)
+            return _told(result.stopped)
 
         described = prior.describe() if hasattr(prior, "describe") else prior
         return Opened(asdict(model.identity) | {"prior": described, "config": to_dict(config)}, do)
@@ -74,15 +73,14 @@ class RefinePair(Kind):
         matcher = adaptable(self.model, self.device)[0]
         matcher.check_range(self.max_disp)
 
-        def do(paths: Paths, folder: Path) -> None:
+        def do(paths: Paths, folder: Path) -> str:
             left_HW3, right_HW3, rig = read_pair(paths)
             result = refine_stereo(left_HW3, right_HW3, model=matcher, recipe=config, max_disp=self.max_disp)
-            _need_whole(result.stopped)
             stereo_files.save_stereo_refinement(folder, replace(result, recipe=self.recipe), left_HW3, rig=rig)
+            return _told(result.stopped)
 
         return Opened(asdict(matcher.identity) | {"config": to_dict(config)}, do)
 
 
-def _need_whole(stopped: str) -> None:
-    if stopped:
-        raise CheckFailedError(stopped, hint="Try fewer steps, another seed, or smaller rates in a recipe of yours")
+def _told(stopped: str) -> str:
+    return stopped and f"{stopped}. The last good result was kept; try fewer steps, another seed, or smaller rates"

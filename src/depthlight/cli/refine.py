@@ -201,7 +201,7 @@ def _photo_task(
     loaded = load_mono(model, device=device)
     guidance = None
     if prior != NONE and config.guidance.weight and not needs_photo(prior, config.guidance):
-        guidance = load_guidance(prior, config.guidance, device=loaded.device, precision=precision)
+        guidance = load_guidance(prior, config, device=loaded.device, precision=precision)
     return PhotoTask(
         owned=OWNED,
         steps=config.steps * config.restarts,

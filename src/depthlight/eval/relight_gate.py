@@ -26,16 +26,16 @@ from ..data.mono import MonoAugmentConfig, MonoSample, mono_geometry
 from ..nets.prior.denoiser import Conditions, Denoiser
 from ..nets.prior.diffusion import add_noise, velocity
 from ..refine.guidance import Scene
-from ..refine.patches import RENDER, Patches, cut_patches, smooth_steps, standard_raw
+from ..refine.patches import FILE_STEP, RENDER, Patches, cut_patches, smooth_steps, standard_raw
 from ..refine.render import Lighting, normals_orthographic, pseudo_depth, relight
 
-# What is done to true normals. "flattened": a tenth of every slope. "noisy": of depth with a relief of 0.5 % of it,
-# 2 px wide. "steep", "shallow": three times and a third of every slope, as of depth at a wrong scale. "flipped": bumps
-# become dents.
-CORRUPTIONS = ("flattened", "noisy", "steep", "shallow", "flipped")
+# What is put in the place of true normals. "flattened": a tenth of every slope. "noisy": of depth with a relief of
+# 0.5 % of it, 2 px wide. "foreign": of another scene. "steep", "shallow": three times and a third of every slope, as of
+# depth at a wrong scale. "flipped": bumps become dents.
+CORRUPTIONS = ("flattened", "noisy", "foreign", "steep", "shallow", "flipped")
+GATED = CORRUPTIONS[:3]
 _SLOPES = {"flattened": 0.1, "steep": 3.0, "shallow": 1 / 3}
 _RELIEF, _RELIEF_PX = 0.005, 2.0
-_FILE_STEP = 1 / 256  # px
 _CHUNK = 48  # patches at a time
 
 
@@ -55,8 +55,11 @@ class GateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.images < 1 or self.patches < 1 or not self.times or not all(0 < t < 1 for t in self.times):
-            raise ConfigError("gate: images, patches and times", expected="1 or more; times between 0 and 1")
+        if self.images < 2 or self.patches < 1 or not self.times or not all(0 < t < 1 for t in self.times):
+            raise ConfigError(
+                "gate: images, patches and times",
+                expected="2 images, a patch and a time or more; times between 0 and 1",
+            )
 
 
 def run_gate(
@@ -71,21 +74,29 @@ def run_gate(
 
     Returns:
         Plain values: ``ranked`` (percentage of images won, by corruption), ``ranked_gate`` (the mean of flattened,
-        noisy and wrong-scale, the last being the mean of steep and shallow), ``ranked_coarse`` and ``ranked_native``
+        noisy and another scene's, :data:`GATED`), ``ranked_coarse`` and ``ranked_native``
         (by scale), ``loss`` (means), with ``contrast`` also ``ranked_guided_light`` and ``ranked_guided_everything``;
         and what was measured.
 
     Raises:
-        InputError: contrast with a prior that is told nothing.
+        InputError: contrast with a prior that is told nothing, or fewer than two scenes.
     """
+    if len(scenes) < 2:
+        raise InputError(
+            f"{scenes.name} has {len(scenes)} scenes", expected="2 or more: one's normals are wrong for another"
+        )
     if config.contrast and not net.conditional:
         raise InputError("an unconditional prior has no conditions to withhold", expected="contrast off")
     count = min(config.images, len(scenes))
     chosen = [round(i * len(scenes) / count) for i in range(count)]
     losses = []
+    _, other_11HW = whole_image(scenes[chosen[-1]])
     for index in chosen:
         check()
-        losses.append(_measure(net, scenes[index], config, index, device or torch.device("cpu")))
+        photo_13HW, raw_11HW = whole_image(scenes[index])
+        view = photo_13HW, raw_11HW, other_11HW
+        losses.append(_measure(net, view, config, index, device or torch.device("cpu")))
+        other_11HW = raw_11HW
     return {"config": to_dict(config), "scenes": scenes.name, "images": count, **_summary(np.stack(losses), config)}
 
 
@@ -106,11 +117,14 @@ def whole_image(sample: MonoSample) -> tuple[Tensor, Tensor]:
         raise InputError(f"{sample.name} has pixels without truth", expected="engine scenes, which have none")
     photo_13HW = torch.from_numpy(sample.image_HW3).permute(2, 0, 1)[None].float() / 255
     inverse_11HW = torch.from_numpy(sample.inverse_HW)[None, None]
-    return photo_13HW, standard_raw(smooth_steps(inverse_11HW, _FILE_STEP))
+    return photo_13HW, standard_raw(smooth_steps(inverse_11HW, FILE_STEP))
 
 
-def corrupted_normals(raw_11HW: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """Normals (1, 3, H, W): ``true`` and every corruption."""
+def corrupted_normals(raw_11HW: Tensor, other_11HW: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """Normals (1, 3, H, W): ``true`` and every corruption.
+
+    ``other_11HW`` is another scene's raw disparity, of any size.
+    """
     depth_11HW = pseudo_depth(raw_11HW)
     true_13HW = normals_orthographic(depth_11HW)
     found = {"true": true_13HW}
@@ -119,6 +133,9 @@ def corrupted_normals(raw_11HW: Tensor, generator: torch.Generator) -> dict[str,
     relief_11HW = _smooth(torch.randn(depth_11HW.shape, generator=generator), _RELIEF_PX)
     found["noisy"] = normals_orthographic(depth_11HW * (1 + _RELIEF * relief_11HW / relief_11HW.std()))
     found["flipped"] = with_slopes(true_13HW, -1.0)
+    foreign_13HW = normals_orthographic(pseudo_depth(other_11HW))
+    size = (int(raw_11HW.shape[2]), int(raw_11HW.shape[3]))
+    found["foreign"] = F.normalize(F.interpolate(foreign_13HW, size, mode="bilinear"), dim=1)
     return found
 
 
@@ -135,12 +152,12 @@ def _smooth(values_11HW: Tensor, sigma: float) -> Tensor:
 
 
 def _measure(
-    net: Denoiser, sample: MonoSample, config: GateConfig, index: int, device: torch.device
+    net: Denoiser, view: tuple[Tensor, Tensor, Tensor], config: GateConfig, index: int, device: torch.device
 ) -> NDArray[np.float64]:
-    """Losses of one image: (told 1 or 3, candidates, patches, times)."""
+    """Losses of one image: (told 1 or 3, candidates, patches, times). ``view``: photo, raw, another scene's raw."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + index)
-    photo_13HW, raw_11HW = whole_image(sample)
-    normals = corrupted_normals(raw_11HW, generator)
+    photo_13HW, raw_11HW, other_11HW = view
+    normals = corrupted_normals(raw_11HW, other_11HW, generator)
     lighting = Lighting.sample(config.patches, generator)
     native = tuple(i >= config.patches / 2 for i in range(config.patches))
     noise = torch.randn((config.patches, len(config.times), 3, 64, 64), generator=generator)
@@ -214,6 +231,5 @@ def _ranked(scores: NDArray[np.float64]) -> dict[str, float]:
 
 
 def gate_figure(ranked: Mapping[str, float]) -> float:
-    """Percentage of comparisons won over flattened, noisy and wrong-scale normals, the three alike."""
-    wrong_scale = (ranked["steep"] + ranked["shallow"]) / 2
-    return (ranked["flattened"] + ranked["noisy"] + wrong_scale) / 3
+    """Percentage of comparisons won over flattened, noisy and another scene's normals, the three alike."""
+    return sum(ranked[name] for name in GATED) / len(GATED)

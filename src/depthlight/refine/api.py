@@ -19,6 +19,8 @@ from torch import Tensor
 from ..core.config import to_dict
 from ..core.errors import InputError
 from ..core.memory import keep_freed_memory
+from ..infer.memory import need_memory
+from ..infer.mono import BYTES_PER_PIXEL
 from ..io.images import ImageSource, as_image
 from . import priors
 from .config import RefineConfig, changed, load_recipe, without_guidance
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from .stereo_result import StereoRefineResult
 
 
+BYTES_PER_LIGHT = 600  # a pixel of the working size
+SMALLEST = 8  # px: less has no normals to speak of
 _ONLY_PHOTO = ("prior", "restarts", "seed", "prompt", "focal", "precision")
 _ONLY_PAIR = ("max_disp",)
 
@@ -109,23 +113,31 @@ def refine_photo(
 
     Raises:
         InputError: the photo, a name or a setting is not right, or the network gives no relative inverse depth.
+        LimitError: the working size and the lights need more memory than is free.
         NonFiniteError: the network's own answer is not finite.
         CheckpointError: the state to resume belongs to another refinement.
     """
     config = configured(recipe, steps=steps, restarts=restarts, seed=seed, prompt=prompt)
     photo_HW3 = as_image(image, name="the photo")
+    if min(photo_HW3.shape[:2]) < SMALLEST:
+        height, width = photo_HW3.shape[:2]
+        raise InputError(f"the photo has {width}×{height} px", expected=f"at least {SMALLEST} on each side")
     if focal is not None:
         config = with_focal(config, focal, photo_HW3)
     keep_freed_memory()
     loaded = _model(model, device)
+    size = _size(photo_HW3, config, loaded)
+    if loaded.device.type == "cpu":
+        need_memory(f"a refinement at {size[1]}×{size[0]} px", _bytes_needed(size, config))
     guidance = _guidance(prior, config, photo_HW3, loaded.device, precision)
     if guidance is None:
         config = without_guidance(config)
     run = Refinement(
         loaded.net,
-        loaded.prepare(photo_HW3, _size(photo_HW3, config, loaded)),
+        loaded.prepare(photo_HW3, size),
         config,
         guidance,
+        sides=(photo_HW3.shape[0], photo_HW3.shape[1]),
         keeping=None
         if keep is None
         else Keeping(keep, request(photo_HW3, loaded, guidance, config), seconds=keep_seconds, resume=resume),
@@ -214,6 +226,11 @@ def _size(photo_HW3: NDArray[np.uint8], config: RefineConfig, model: MonoModel) 
     return working_size(height, width, config.longest, model.net.multiple, shortest=config.shortest)
 
 
+def _bytes_needed(size: tuple[int, int], config: RefineConfig) -> int:
+    """About the peak: the network's and its gradients', and one rendering per light."""
+    return size[0] * size[1] * (3 * BYTES_PER_PIXEL + BYTES_PER_LIGHT * config.lights)
+
+
 def _model(model: str | MonoModel | None, device: str) -> MonoModel:
     if model is not None and not isinstance(model, str):
         return model
@@ -229,11 +246,11 @@ def _guidance(
     device: torch.device,
     precision: str,
 ) -> Guidance | None:
-    if prior is not None and not isinstance(prior, str):
-        return prior
     if prior == priors.NONE or not config.guidance.weight:
         return None
-    return priors.load_guidance(prior, config.guidance, device=device, precision=precision, photo_HW3=photo_HW3)
+    if prior is not None and not isinstance(prior, str):
+        return priors.need_as_trained(prior, config)
+    return priors.load_guidance(prior, config, device=device, precision=precision, photo_HW3=photo_HW3)
 
 
 def _identity(model: MonoModel) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from ..core.errors import ConfigError
 from ..core.recipes import Recipes
 
 RECIPES = Recipes(Path(__file__).parent / "recipes")
+LARGEST = 4096  # px, of what a network works at
+LARGEST_SEED = 2**40  # torch's generators take 64 bits, and every restart has its own
 Group = Literal["tokens", "head", "offset", "depth"]
 
 
@@ -110,6 +112,9 @@ class RefineConfig:
         _need_numbers(self, ("shortest", "render", "weight_decay", "min_stride", "smoothness", "seed"))
         rates = ("lr_tokens", "lr_head", "lr_offset", "lr_depth")
         _need_numbers(self, ("longest", "steps", "restarts", "lights", *rates, "shift", "focal"), positive=True)
+        for name, most in (("longest", LARGEST), ("render", LARGEST), ("seed", LARGEST_SEED)):
+            if getattr(self, name) > most:
+                raise ConfigError(f"{name} is {getattr(self, name)}", expected=f"at most {most}")
         if not self.scale > 1:
             raise ConfigError(f"scale is {self.scale}", expected="a number above 1")
         groups = set(self.optimise)

@@ -61,6 +61,42 @@ class Guidance(Protocol):
         ...
 
 
+def described(
+    name: str,
+    *,
+    weights_sha256: str,
+    scale: float,
+    t_high: float,
+    t_low: float,
+    anneal: bool,
+    weighting: str,
+    prompt: str | None,
+    **more: Any,
+) -> dict[str, Any]:
+    """What every prior says of itself in ``result.json``, and ``more`` that is its own.
+
+    Args:
+        scale: g of ``eps = eps_told + g (eps_told - eps_less)``; both conventions are written.
+        t_high, t_low: noise levels, shares of the prior's schedule (0..1).
+    """
+    return {
+        "name": name,
+        "weights_sha256": weights_sha256,
+        "guidance_scale": {
+            "g": scale,
+            "convention": "eps = eps_told + g (eps_told - eps_less), the paper's",
+            "usual": scale + 1,
+            "usual_convention": "eps = eps_less + s (eps_told - eps_less)",
+        },
+        "t_high": t_high,
+        "t_low": t_low,
+        "anneal": anneal,
+        "weighting": weighting,
+        "prompt": prompt,
+        **more,
+    }
+
+
 def sds_loss(x: Tensor, predicted: Tensor, noise: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     """Score distillation: ``0.5 · mean((x − stopgrad(x − w (ε̂ − ε)))²)`` (DreamFusion; Re-Depth Anything's form).
 

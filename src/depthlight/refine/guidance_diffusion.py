@@ -27,7 +27,7 @@ from ..core.errors import InputError
 from ..nets.prior.captioner import DEFAULT_CAPTIONER, caption
 from ..nets.prior.stable_diffusion import StableDiffusion, find_stable_diffusion, letterbox, load_stable_diffusion
 from .config import GuidanceConfig
-from .guidance import Scene, sds_loss
+from .guidance import Scene, described, sds_loss
 
 NEGATIVE_PROMPT = ""
 SCALE, T_LOW, T_HIGH, ANNEAL, WEIGHTING = 50.0, 0.02, 0.6, False, "uniform"  # the paper's
@@ -130,29 +130,26 @@ class DiffusionGuidance:
     def describe(self) -> dict[str, Any]:
         """Plain values for ``result.json``. The first call reads the weights for their hash."""
         prior = self.prior
-        return {
-            "name": self.name,
-            "model": prior.snapshot.source,
-            "revision": prior.snapshot.revision,
-            "weights_sha256": self._weights_sha256,
-            "weights_files": [name for name in prior.snapshot.chosen if name.endswith(".safetensors")],
-            "guidance_scale": {
-                "g": self.scale,
-                "convention": "eps = eps_text + g (eps_text - eps_negative), the paper's",
-                "usual": self.scale + 1,
-                "usual_convention": "eps = eps_negative + s (eps_text - eps_negative)",
-            },
-            "steps": [self.t_low, self.t_high],
-            "schedule_steps": len(prior.alpha_bar_T),
-            "anneal": self.anneal,
-            "weighting": self.weighting,
-            "prediction": prior.prediction,
-            "prompt": self.prompt,
-            "prompt_source": self.prompt_source,
-            "negative_prompt": NEGATIVE_PROMPT,
-            "size": prior.size,
-            "precision": {"unet": prior.precision, "text_encoder": prior.precision, "vae": "fp32"},
-        }
+        total = len(prior.alpha_bar_T)
+        return described(
+            self.name,
+            weights_sha256=self._weights_sha256,
+            scale=self.scale,
+            t_high=self.t_high / total,
+            t_low=self.t_low / total,
+            anneal=self.anneal,
+            weighting=self.weighting,
+            prompt=self.prompt,
+            model=prior.snapshot.source,
+            revision=prior.snapshot.revision,
+            weights_files=[name for name in prior.snapshot.chosen if name.endswith(".safetensors")],
+            schedule_steps=total,
+            prediction=prior.prediction,
+            prompt_source=self.prompt_source,
+            negative_prompt=NEGATIVE_PROMPT,
+            size=prior.size,
+            precision={"unet": prior.precision, "text_encoder": prior.precision, "vae": "fp32"},
+        )
 
 
 def load_guidance(

@@ -17,7 +17,7 @@ from ..nets.prior.denoiser import Conditions, Denoiser
 from ..nets.prior.diffusion import add_noise, alpha_sigma, noise_of
 from ..nets.prior.load import load_prior
 from .config import GuidanceConfig
-from .guidance import Scene, sds_loss
+from .guidance import Scene, described, sds_loss
 from .patches import RENDER, cut_patches
 
 Weighting = Literal["image", "uniform", "sds", "fantasia3d"]
@@ -94,20 +94,19 @@ class RelightGuidance:
 
     def describe(self) -> dict[str, Any]:
         """Plain values for ``result.json``."""
-        return {
-            "name": self.name,
-            "sha256": self.sha256,
-            "conditional": self.net.conditional,
-            "guidance_scale": self.scale,
-            "guidance_scale_usual_convention": 1 + self.scale,
-            "guidance_against": self.against if self.scale else None,
-            "t_high": self.t_high,
-            "t_low": self.t_low,
-            "annealed": self.anneal,
-            "schedule": "cosine",
-            "weighting": self.weighting,
-            "prompt": None,
-        }
+        return described(
+            self.name,
+            weights_sha256=self.sha256,
+            scale=self.scale,
+            t_high=self.t_high,
+            t_low=self.t_low,
+            anneal=self.anneal,
+            weighting=self.weighting,
+            prompt=None,
+            conditional=self.net.conditional,
+            against=self.against if self.scale else None,
+            schedule="cosine",
+        )
 
 
 def load_guidance(name: str, config: GuidanceConfig, *, device: torch.device) -> RelightGuidance:

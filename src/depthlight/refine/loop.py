@@ -75,6 +75,7 @@ class Refinement:
         photo_B3hw: (1, 3, h, w) sRGB in 0..1 at working size, sides multiples of the network's.
         config: what to do.
         guidance: the prior, or None for smoothness alone. Not asked where ``config.guidance.weight`` is 0.
+        sides: height and width of the photo before it came to working size, where rounding has changed their ratio.
         keeping: where to keep the state; None keeps none.
         on_map: shown the raw map so far, (1, 1, h, w), after every step.
 
@@ -89,6 +90,7 @@ class Refinement:
         config: RefineConfig,
         guidance: Guidance | None = None,
         *,
+        sides: tuple[int, int] | None = None,
         keeping: Keeping | None = None,
         on_map: Callable[[Tensor], None] | None = None,
     ) -> None:
@@ -96,6 +98,7 @@ class Refinement:
         if photo_B3hw.shape[0] != 1:
             raise InputError(f"{photo_B3hw.shape[0]} photos to refine at once", expected="one")
         self.net, self.photo_B3hw, self.config, self.keeping = net, photo_B3hw, config, keeping
+        self._sides = sides or self._size()
         self.guidance = guidance if config.guidance.weight else None
         self.progress = Progress()
         self.generator = torch.Generator()
@@ -250,9 +253,9 @@ class Refinement:
         if config.camera == "orthographic":
             return render.normals_orthographic(z_B1hw, convention=config.normals)
         height, width = z_B1hw.shape[-2:]
-        focal = config.focal * max(height, width)
-        centre = (width - 1) / 2, (height - 1) / 2
-        return render.normals_pinhole(z_B1hw, focal, focal, *centre, convention=config.normals)
+        focal = config.focal * max(self._sides)
+        fx, fy = focal * width / self._sides[1], focal * height / self._sides[0]
+        return render.normals_pinhole(z_B1hw, fx, fy, (width - 1) / 2, (height - 1) / 2, convention=config.normals)
 
     # -------------------------------------------------------------------------------------------- state
 

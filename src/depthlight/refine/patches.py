@@ -28,6 +28,7 @@ from .render import Lighting, normals_orthographic, pseudo_depth
 PATCH = 64
 RENDER = 192
 NEAR = 5.0  # the raw disparity that the nearest surfaces have, at the standard scale
+FILE_STEP = 1 / 256  # px, of the disparity files the engine writes
 _HIGH, _LOW = 0.98, 0.02  # quantiles that stand for the nearest and the farthest surfaces
 _TINY = 1e-6
 

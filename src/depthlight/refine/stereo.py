@@ -65,9 +65,12 @@ class StereoOutcome:
 
 @dataclass
 class _Progress:
+    """How far a run is; part of every checkpoint."""
+
     step: int = 0
     history: list[Row] = field(default_factory=list)
     seconds: float = 0.0
+    last_good_BHW: Tensor | None = None
 
 
 class AdaptedAnswer:
@@ -157,23 +160,24 @@ class StereoRefinement:
             OutputError: the state cannot be written; the one before it is intact.
         """
         with torch.no_grad():
-            start_BHW = last_BHW = self._answer()
+            start_BHW = self._answer()
         if not is_finite(start_BHW):
             raise NonFiniteError("the stereo network's answer for this pair is not finite", hint="Try another --model")
         stopped = ""
+        self.progress.last_good_BHW = start_BHW
         self._resume()
         saved = begun = time.monotonic()
         before = self.progress.seconds
         try:
             while self.progress.step < self.config.steps:
-                row, last_BHW = self._step()
+                row = self._step()
                 self.progress.history.append(row)
                 self.progress.step += 1
                 self.progress.seconds = before + time.monotonic() - begun
                 if on_step is not None:
                     on_step(row)
-                if self._on_map is not None:
-                    self._on_map(last_BHW)
+                if self._on_map is not None and self.progress.last_good_BHW is not None:
+                    self._on_map(self.progress.last_good_BHW)
                 stop = bool(should_stop and should_stop())
                 if self.keeping is not None and (stop or time.monotonic() - saved >= self.keeping.seconds):
                     self._save(self.keeping)
@@ -181,20 +185,23 @@ class StereoRefinement:
                 if stop:
                     raise StopRequestedError
             with torch.no_grad():
-                last_BHW = need_finite(self._answer(), "the refined disparity")
+                self.progress.last_good_BHW = need_finite(self._answer(), "the refined disparity")
         except NotFiniteTermError as problem:
             stopped = f"{problem.term} is not finite at step {min(self.progress.step + 1, self.config.steps)}"
-        return StereoOutcome(start_BHW, last_BHW, self.progress.history, stopped, self.progress.seconds)
+        assert self.progress.last_good_BHW is not None
+        return StereoOutcome(
+            start_BHW, self.progress.last_good_BHW, self.progress.history, stopped, self.progress.seconds
+        )
 
     def _answer(self) -> Tensor:
         return self.answer.disparity(self.answer.scores())
 
-    def _step(self) -> tuple[Row, Tensor]:
-        """One update, and the answer before it. Nothing is updated unless everything is finite."""
+    def _step(self) -> Row:
+        """One update. Nothing is updated unless everything is finite."""
         self.answer.optimizer.zero_grad(set_to_none=True)
         scores_BDhw = self.answer.scores()
         disparity_BHW = self.answer.disparity(scores_BDhw)
-        last_BHW = need_finite(disparity_BHW, "the disparity")
+        self.progress.last_good_BHW = need_finite(disparity_BHW, "the disparity")
         row: Row = {"step": self.progress.step + 1}
         terms = self.terms(scores_BDhw, disparity_BHW)
         if terms:
@@ -203,7 +210,7 @@ class StereoRefinement:
                 if group.grad is not None:
                     need_finite(group.grad, f"the gradient of the {name}")
             self.answer.optimizer.step()
-        return row, last_BHW
+        return row
 
     def terms(self, scores_BDhw: Tensor, disparity_BHW: Tensor) -> dict[str, Tensor]:
         """The weighted terms of the loss; scalars. A term of weight 0 is not computed."""
@@ -237,7 +244,9 @@ class StereoRefinement:
         state = self.keeping.load() if self.keeping is not None else None
         if state is None:
             return
-        self.progress = _Progress(**state["progress"])
+        self.progress = found = _Progress(**state["progress"])
+        if found.last_good_BHW is not None:
+            found.last_good_BHW = found.last_good_BHW.to(self.pair.left_B3HW)
         for name, group in self.answer.groups.items():
             group.copy_(state["values"][name])
         self.answer.optimizer.load_state_dict(state["optimizer"])

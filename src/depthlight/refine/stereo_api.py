@@ -68,7 +68,8 @@ def refine_stereo(
         resume: go on from the state in ``keep``, if there is one.
         on_step: told the losses of every step.
         on_map: shown the disparity so far, (H, W) px, after every step.
-        should_stop: asked after every step; a true answer saves the state and raises StopRequestedError.
+        should_stop: asked before every pass and after every step; a true answer saves the state, if there is one, and
+            raises StopRequestedError.
 
     Raises:
         InputError: the pair, a name or a setting is not right, or the model is not one that can be adapted.
@@ -84,7 +85,7 @@ def refine_stereo(
     _need_one_pass(matcher, max_disp)
     plain = matcher.predict(*pair, max_disp=max_disp, left_right=True)
     need_memory("the adaptation", _bytes_needed(pair, plain.max_disp))
-    teacher = teach(matcher, *pair, plain, config)
+    teacher = teach(matcher, *pair, plain, config, should_stop=should_stop)
     height, width = plain.disparity.shape
 
     def unpadded(values_BHW: Tensor) -> NDArray[np.float32]:

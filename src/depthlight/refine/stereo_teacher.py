@@ -6,12 +6,14 @@ Shapes: H × W the pair, N passes. Disparity in px of the left view at input siz
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.signals import StopRequestedError
 from ..infer.checks import left_right_agree
 from ..infer.prediction import StereoMatcher, StereoPrediction
 from .stereo_config import Pass, StereoRefineConfig
@@ -39,7 +41,13 @@ class Teacher:
 
 
 def teach(
-    matcher: StereoMatcher, left_HW3: Image, right_HW3: Image, plain: StereoPrediction, config: StereoRefineConfig
+    matcher: StereoMatcher,
+    left_HW3: Image,
+    right_HW3: Image,
+    plain: StereoPrediction,
+    config: StereoRefineConfig,
+    *,
+    should_stop: Callable[[], object] | None = None,
 ) -> Teacher:
     """Run the passes of the configuration and take their middle.
 
@@ -48,13 +56,17 @@ def teach(
         left_HW3, right_HW3: the pair, RGB uint8.
         plain: the plain answer, with the right view's disparity.
         config: ``passes``, ``enlarge``, ``largest``, ``agreement``, ``visible``.
+        should_stop: asked before every pass; a true answer raises StopRequestedError.
 
     Raises:
         LimitError: an enlarged pass needs more memory than is free.
+        StopRequestedError: ``should_stop`` said so.
     """
     factor = enlargement(left_HW3.shape[0], left_HW3.shape[1], config)
     found = [(plain.disparity, plain.confidence)]
     for name in config.passes if config.closeness else ():
+        if should_stop and should_stop():
+            raise StopRequestedError
         if name == "flipped" or factor > 1:
             found.append(run_pass(matcher, left_HW3, right_HW3, name, factor, plain.max_disp))
     disparity_NHW, confidence_NHW = (np.stack(maps) for maps in zip(*found, strict=True))

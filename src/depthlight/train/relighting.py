@@ -19,12 +19,10 @@ from ..data.mono import MonoBatch
 from ..nets.prior.denoiser import Conditions, Denoiser
 from ..nets.prior.diffusion import add_noise, image_of, velocity
 from ..refine.guidance import Scene
-from ..refine.patches import Patches, cut_patches, prior_normals, smooth_steps, standard_raw
+from ..refine.patches import FILE_STEP, Patches, cut_patches, prior_normals, smooth_steps, standard_raw
 from ..refine.render import Lighting, relight
 from .prior_config import PriorConfig
 from .task import StageOutput
-
-FILE_STEP = 1 / 256  # px, of the disparity files the engine writes
 
 
 def render_patches(batch: MonoBatch, config: PriorConfig, generator: torch.Generator) -> Patches:
