@@ -105,7 +105,7 @@ def test_the_sites_model_cards_show_every_lineage(monkeypatch):
     assert f"## {registry.DEFAULT_MODEL}\n" in conf.models()
 
     from depthlight.nets.mono.imagenet import ORIGIN
-    from depthlight.train.release import segment
+    from depthlight.train.lineage import segment
 
     ours = segment(recipe="mono", stage=1, samples=1200, seed=7, start_sha256="ab" * 32, core_hours=2.5, commit="c")
     card = dataclasses.replace(registry.bundled()[registry.DEFAULT_MODEL], lineage=(ORIGIN, ours))

@@ -60,15 +60,6 @@ def folder_of(name: str, args: argparse.Namespace) -> Path:
     return folder
 
 
-def toml(text: str) -> str:
-    """JSON objects as TOML inline tables (the only difference that matters here)."""
-    key, value = text.split("=", 1)
-    if value.startswith("{"):
-        inner = ", ".join(f"{name} = {json.dumps(item)}" for name, item in json.loads(value).items())
-        return f"{key}={{{inner}}}"
-    return text
-
-
 def command(name: str, args: argparse.Namespace) -> list[str]:
     """The depthlight call that starts or resumes a run."""
     folder = folder_of(name, args)
@@ -91,7 +82,7 @@ def command(name: str, args: argparse.Namespace) -> list[str]:
         f"evaluate.list='{args.list}'",
         "evaluate.minutes=30",
         *FIRST_LOSS,
-        *(toml(text) for text in experiment.settings),
+        *experiment.settings,
         *args.set,
     ]
     if experiment.after:

@@ -146,6 +146,31 @@ def test_a_sample_keeps_its_name_family_and_calibration() -> None:
     assert {"fx", "fy", "cx", "cy", "baseline", "doffs"} <= sample.extra["calibration"].keys()
 
 
+@pytest.mark.parametrize("family", ["meshes", "rooms"])
+def test_the_calibration_of_rendered_scenes_is_that_of_their_camera(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    from depthlight.data.synth import render
+
+    seen = []
+    render_pair = render.render_pair
+
+    def watched(stage, camera, *rest):  # type: ignore[no-untyped-def]
+        seen.append(camera)
+        return render_pair(stage, camera, *rest)
+
+    monkeypatch.setattr(render, "render_pair", watched)
+    for index in range(3):
+        sample = Engine(small(families={family: 1.0})).sample(index)
+        calibration = sample.extra["calibration"]
+        height = sample.left_HW3.shape[0]
+        assert calibration["fx"] == calibration["fy"] == seen[-1].focal
+        assert calibration["cy"] == (height - 1) * seen[-1].horizon
+        nearest = calibration["fx"] * calibration["baseline"] / float(truth(sample)[0].max())
+        assert 0.05 < nearest < 500, "metres"
+
+
 def test_config_round_trips_and_refuses() -> None:
     config = small(seed=5)
     assert from_dict(SynthConfig, to_dict(config)) == config

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from depthlight.core.config import from_dict
-from depthlight.core.errors import ConfigError
+from depthlight.core.errors import ConfigError, InputError
 from depthlight.data.mono import MonoBatch, MonoSample
 from depthlight.eval.relight_gate import GateConfig, run_gate
 from depthlight.nets.checkpoints import load_weights
@@ -146,11 +146,13 @@ def test_times_fill_the_range_evenly() -> None:
 def test_a_run_ends_in_a_model_that_loads(
     make: Callable[..., TrainConfig], scenes: Path, tmp_path: Path, conditional: bool
 ) -> None:
-    one = tmp_path / "list.txt"
-    one.write_text("3\n")
-    config = make(
-        network_config={**NETWORK, "conditional": conditional}, evaluate={"folder": str(scenes), "list": str(one)}
-    )
+    listed = tmp_path / "list.txt"
+    listed.write_text("3\n")
+    kind = {**NETWORK, "conditional": conditional}
+    config = make(network_config=kind, evaluate={"folder": str(scenes), "list": str(listed)})
+    with pytest.raises(InputError, match="1 scenes; expected 2 or more"):
+        Run(config, tmp_path / "alone", quiet=True).run()
+    listed.write_text("3\n5\n")
     assert Run(config, tmp_path / "run", quiet=True).run() == 0
     prior = load_prior(tmp_path / "run" / "model.safetensors")
     assert prior.net.conditional == conditional and prior.lineage[-1]["samples"] == 8

@@ -17,7 +17,7 @@ from depthlight.data.scenes import SceneFolder
 from depthlight.io.images import read_image
 from depthlight.train import command, evaluation, pictures
 from depthlight.train.config import TrainConfig
-from depthlight.train.log import BAD, METRICS, BadLog, append_row, read_rows
+from depthlight.train.log import BAD, METRICS, BadLog, RunLog, append_row, read_rows
 from depthlight.train.loop import CHECKPOINTS, CONFIG_FILE, Run, write_config
 from depthlight.train.machine import convolution_layout
 from depthlight.train.release import MODEL_FILE
@@ -80,6 +80,34 @@ def test_every_step_has_a_row(tiny: Tiny, tmp_path: Path) -> None:
     assert [int(row["step"]) for row in rows] == list(range(1, 7))
     terms = ("full", "coarse", "bins")
     assert all(float(row["loss"]) == pytest.approx(sum(float(row[t]) for t in terms)) for row in rows)
+
+
+def test_terms_that_come_and_go_keep_their_columns(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, quiet=True)
+    log.row({"step": 1, "loss": 2.0, "coarse": 1.0, "lr": 0.1})
+    log.flush()
+    log.row({"lr": 0.2, "step": 2, "loss": 3.0})
+    log.flush()
+    log.row({"step": 3, "loss": 4.0, "lr": 0.3, "feature": 0.5})
+    log.flush()
+    rows = read_rows(tmp_path / METRICS)
+    assert [(row["step"], row["loss"], row["coarse"], row["lr"]) for row in rows] == [
+        ("1", "2.0", "1.0", "0.1"),
+        ("2", "3.0", "", "0.2"),
+        ("3", "4.0", "", "0.3"),
+    ]
+    assert [row["feature"] for row in rows] == ["", "", "0.5"]
+
+
+def test_data_without_truth_teach_nothing_and_are_refused(tiny: Tiny, tmp_path: Path, pool: Path) -> None:
+    shutil.copytree(pool, tmp_path / "bare")
+    for path in (tmp_path / "bare").rglob("disp*.png"):
+        path.unlink()
+    data = [{"path": str(tmp_path / "bare"), "kind": "pairs"}]
+    with pytest.raises(DepthlightError, match="no disparity to learn from"):
+        Run(tiny(data=data, bad_samples="stop"), tmp_path / "one", quiet=True).run()
+    config = tiny(data=data, stage=2, schedule={"samples": 2}, augment={"mirrored_swap": 0.0})
+    assert Run(config, tmp_path / "two", quiet=True).run() == 0, "stage 2 learns from its teacher"
 
 
 def test_a_table_may_grow_columns_and_lose_a_torn_line(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from depthlight.core.errors import ConfigError, InputError, UnknownNameError
 from depthlight.data.samples import StereoDataset
 from depthlight.io.disparity_files import write_disparity
 from depthlight.train.config import Source, load_config, with_absolute_paths
-from depthlight.train.sources import open_source
+from depthlight.train.sources import mixture, open_source
 
 
 def opened(*, seed: int = 0, right_truth: bool = True, **source: Any) -> StereoDataset:
@@ -48,6 +48,17 @@ def test_options_come_from_the_command_line() -> None:
     setting = "data=[{kind='tartanair', path='air', options={version='v2'}}]"
     (source,) = load_config("cpu", settings=[setting]).data
     assert (source.kind, source.options) == ("tartanair", {"version": "v2"})
+
+
+def test_sources_without_weights_are_mixed_by_size() -> None:
+    sources = [Source(path="a"), Source(path="b")]
+    assert mixture(sources, [300, 100], 0).quotas.tolist() == [768, 256]
+    sources = [Source(path="a", weight=0.5), Source(path="b", weight=0.5)]
+    assert mixture(sources, [300, 100], 0).quotas.tolist() == [512, 512]
+    with pytest.raises(ConfigError, match="some data have a weight and some none"):
+        mixture([Source(path="a", weight=0.5), Source(path="b")], [300, 100], 0)
+    with pytest.raises(ConfigError, match=r"weight is -1"):
+        Source(path="a", weight=-1.0)
 
 
 SMALL = {"kind": "synth", "height": 64, "width": 96}

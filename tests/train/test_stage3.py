@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from depthlight.core.errors import DepthlightError, FileFormatError, InputError
+from depthlight.core.errors import ConfigError, DepthlightError, FileFormatError, InputError
 from depthlight.core.signals import StopRequestedError
 from depthlight.data.samples import StereoSample
 from depthlight.data.scenes import SceneFolder
@@ -143,6 +144,32 @@ def test_only_pairs_get_labels_and_a_given_folder_is_used(tiny: Tiny, pool: Path
     assert (np.asarray(out[1][0].disparity_HW) == 3).all()
     with pytest.raises(InputError, match="unlabelled pairs"):
         stage3.with_labels([labelled], tiny(stage=3), tmp_path, Ranks(), print, lambda: None)
+
+
+def test_folders_of_one_name_would_share_their_labels(tiny: Tiny, pool: Path, tmp_path: Path) -> None:
+    shutil.copytree(pool, tmp_path / pool.name)
+    data = [{"path": str(pool), "kind": "pairs"}, {"path": str(tmp_path / pool.name), "kind": "pairs"}]
+    sets = [SceneFolder(one["path"], need_truth=False) for one in data]
+    with pytest.raises(InputError, match=f"2 folders of pairs are called {pool.name}"):
+        stage3.with_labels(sets, tiny(stage=3, data=data), tmp_path, Ranks(), print, lambda: None)
+
+
+def test_labels_of_another_teacher_are_not_taken_up(
+    tiny: Tiny, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage3, "make_labels", lambda *args: None)
+    monkeypatch.setattr(stage3, "Teacher", lambda *args: None)
+    data = [{"path": str(pool), "kind": "pairs"}]
+    pairs = [SceneFolder(pool, need_truth=False)]
+
+    def ask(**teacher: Any) -> None:
+        config = tiny(stage=3, data=data, start="light", teacher=teacher)
+        stage3.with_labels(pairs, config, tmp_path, Ranks(), print, lambda: None)
+
+    ask()
+    ask()
+    with pytest.raises(ConfigError, match="another teacher"):
+        ask(spread_px=2.0)
 
 
 def test_a_missing_or_foreign_label_is_a_bad_sample(pool: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..core.errors import DepthlightError
+from ..core.errors import DepthlightError, InputError
 from .augment import AugmentConfig, appearance, geometry, strong_colour_jitter
 from .samples import StereoDataset, StereoSample
 from .sampling import MixtureSampler
@@ -228,11 +228,16 @@ def stack_maps(maps: Sequence[np.ndarray | None], size: tuple[int, int], dtype: 
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderPlan(StreamPlan):
-    """A :class:`StreamPlan` for stereo: what happens to each pair. ``student`` adds stage 2's perturbed views."""
+    """A :class:`StreamPlan` for stereo: what happens to each pair.
+
+    ``student`` adds stage 2's perturbed views. Without ``truth`` a pair may lack its disparity, which then counts as
+    unknown everywhere; else such a pair is a bad sample.
+    """
 
     crop: tuple[int, int]
     augment: AugmentConfig
     student: bool = False
+    truth: bool = True
 
 
 def batches(
@@ -256,6 +261,8 @@ class _Pairs:
         self.plan = plan
 
     def prepare(self, sample: StereoSample, rng: np.random.Generator) -> _Pair:
+        if self.plan.truth and sample.disparity_HW is None:
+            raise InputError(f"{sample.name} has no disparity to learn from", expected="labelled data, or stage 3")
         sample = geometry(sample, self.plan.augment, rng, self.plan.crop)
         views = appearance(sample.left_HW3, sample.right_HW3, self.plan.augment, rng)
         if self.plan.student:  # the sample itself stays clean: it is what the teacher sees

@@ -81,10 +81,7 @@ def run_gate(
     Raises:
         InputError: contrast with a prior that is told nothing, or fewer than two scenes.
     """
-    if len(scenes) < 2:
-        raise InputError(
-            f"{scenes.name} has {len(scenes)} scenes", expected="2 or more: one's normals are wrong for another"
-        )
+    need_scenes(scenes)
     if config.contrast and not net.conditional:
         raise InputError("an unconditional prior has no conditions to withhold", expected="contrast off")
     count = min(config.images, len(scenes))
@@ -98,6 +95,16 @@ def run_gate(
         losses.append(_measure(net, view, config, index, device or torch.device("cpu")))
         other_11HW = raw_11HW
     return {"config": to_dict(config), "scenes": scenes.name, "images": count, **_summary(np.stack(losses), config)}
+
+
+def need_scenes(scenes: Samples) -> None:
+    """Refuse what a gate cannot be run on.
+
+    Raises:
+        InputError: fewer than two scenes: the normals of one are wrong for another.
+    """
+    if len(scenes) < 2:
+        raise InputError(f"{scenes.name} has {len(scenes)} scenes", expected="2 or more")
 
 
 def whole_image(sample: MonoSample) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,7 @@ def load_latest(folder: Path) -> State | None:
 
 
 def load(manifest_path: Path) -> State:
-    """The state a manifest stands for, after checking its size and hash."""
+    """The state a manifest stands for, after checking its hash, which it then holds as ``sha256``."""
     import torch
 
     path = manifest_path.with_suffix(".pt")
@@ -76,7 +76,7 @@ def load(manifest_path: Path) -> State:
         raise CheckpointError(f"checkpoint {path} holds more than tensors ({type(error).__name__})") from None
     if state.get("format") != FORMAT:
         raise CheckpointError(f"checkpoint {path} has format {state.get('format')}", expected=str(FORMAT))
-    return state
+    return state | {"sha256": expected}
 
 
 def clean(folder: Path) -> None:

@@ -6,6 +6,7 @@ resolved configuration is written into the run folder, and a resumed run reads i
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, replace
@@ -38,20 +39,21 @@ class Source:
     the fly) or the name of a reader (``sceneflow``, ``kitti2015``, ...); ``path`` its folder, for ``synth`` one of
     textures, if any. ``options`` are those of the reader (``version`` of ``tartanair``, ``split`` of ``kitti2015``,
     ``layout`` of ``pairs``), for ``synth`` settings of the engine (``families``, ``meshes``, ``seed``: by default the
-    run's). ``count`` and ``height`` × ``width`` are for ``synth``.
+    run's). ``count`` and ``height`` × ``width`` are for ``synth``. ``weight`` is the source's share in the mixture; by
+    default all are mixed by their number of samples.
     """
 
     kind: str = "scenes"
     path: str = ""
-    weight: float = 1.0
+    weight: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
     count: int = 100_000
     height: int = 288
     width: int = 640
 
     def __post_init__(self) -> None:
-        if not self.weight > 0:
-            raise ConfigError(f"data.weight is {self.weight}", expected="a number above 0")
+        if not 0 <= self.weight < math.inf:
+            raise ConfigError(f"data.weight is {self.weight}", expected="0 (by the number of samples) or more")
         if self.kind != "synth" and not self.path:
             raise ConfigError(f"data of kind {self.kind!r} has no path")
 

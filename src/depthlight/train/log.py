@@ -7,7 +7,7 @@ import io
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +115,30 @@ def append_row(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _append(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Add rows at the end of a table, with a header if it is new."""
-    fresh = not path.is_file() or path.stat().st_size == 0
+    """Add rows at the end of a table, under its header; one with a new column is written anew."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        header = _header(path)
+        if header and not {name for row in rows for name in row} <= set(header):
+            atomic_write_bytes(path, _as_csv([*read_rows(path), *rows], header=True))
+            return
         with path.open("ab") as stream:
-            stream.write(_as_csv(rows, header=fresh))
+            stream.write(_as_csv(rows, header=not header, columns=header))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _as_csv(rows: list[Any], *, header: bool) -> bytes:
+def _header(path: Path) -> list[str]:
+    """The columns of a table, none if it is new."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return next(csv.reader(stream), [])
+
+
+def _as_csv(rows: list[Any], *, header: bool, columns: Sequence[str] = ()) -> bytes:
     text = io.StringIO()
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = columns or list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     if header:
         writer.writeheader()

@@ -19,17 +19,19 @@ import torch
 from torch import Tensor
 
 from ..core.config import from_dict, to_dict
-from ..core.errors import ConfigError, DepthlightError, InputError
+from ..core.errors import CheckpointError, ConfigError, DepthlightError, InputError
 from ..core.memory import keep_freed_memory
 from ..core.signals import StopFlag, StopRequestedError
 from ..io import checkpoint
 from ..io.atomic import atomic_write_bytes
 from . import evaluation, machine, pictures, release
-from .config import TrainConfig
+from .config import MODEL_SUFFIXES, TrainConfig
 from .distributed import RankLostError, Ranks
 from .ema import Ema
+from .lineage import Lineage, Stretch
 from .log import BadLog, RunLog, read_rows
 from .schedule import ScheduleConfig, learning_rate, settle
+from .start import start_file
 from .step import Stepper, StepResult, freeze_batch_norm, refuse
 from .task import Measure, TrainBatch, make_task
 
@@ -60,8 +62,8 @@ class Run:
         keep_freed_memory()
         machine.set_threads(config.threads)
         self.device = machine.pick_device(config.device, self.ranks.local_rank)
-        self.config = config = replace(config, amp=self._precision(config))
-        self.folder, self.recipe = folder, recipe
+        self.folder = folder
+        self.config = config = replace(config, amp=self._precision(config), start=self._kept_start(config))
         self.progress, self.schedule = Progress(), config.schedule
         self.task = make_task(config, folder, self.ranks)
         self.start = self.task.start()
@@ -75,6 +77,7 @@ class Run:
         self.stage = self.task.stage(self.net, self.autocast)
         self.log = RunLog(folder if self.ranks.is_first else None, total=self.schedule.samples, quiet=quiet)
         self.bad_log = BadLog(folder, self.ranks.rank)
+        self.lineage = Lineage(self.start.lineage, Stretch.of(config, recipe, self.start.sha256))
         self._resume()
 
     # -------------------------------------------------------------------------------------------- making it up
@@ -83,6 +86,19 @@ class Run:
         """What the first rank finds: ranks that each timed it for themselves could train in two precisions."""
         found = machine.resolve_precision(config.amp, config.device) if self.ranks.is_first else config.amp
         return "bf16" if self.ranks.decide(found == "bf16", self.device) else "fp32"
+
+    def _kept_start(self, config: TrainConfig) -> str:
+        """The run's own copy of the weights it starts from: the file they were read from may change meanwhile."""
+        begun = any((self.folder / CHECKPOINTS).glob("step-*.json"))
+        kept = next((path for suffix in MODEL_SUFFIXES if (path := self.folder / f"start{suffix}").is_file()), None)
+        source = kept if begun and kept else start_file(config.start)
+        if source is None or not config.start:
+            return config.start
+        kept = self.folder / f"start{source.suffix}"
+        if self.ranks.is_first and source != kept:
+            atomic_write_bytes(kept, source.read_bytes())
+        self.ranks.barrier()
+        return str(kept)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision of forward passes."""
@@ -105,11 +121,23 @@ class Run:
             self.ema.load(state["ema"])
         torch.set_rng_state(state["rng"])
         self.progress = from_dict(Progress, state["progress"])
+        if "lineage" in state:  # those of earlier versions have none
+            self._need_same_start(state["start_sha256"])
+            hours = self.progress.core_seconds / 3600
+            self.lineage.resume(state["lineage"], state["sha256"], self.progress.samples, hours)
         self.schedule = self._settled(state["schedule"])
         self.log.resume(self.progress.step)
         self.bad_log.resume(self.progress.samples)
         self.log.total = self.schedule.samples
         self.log.say(f"resumed at step {self.progress.step:,d}, {self.progress.samples:,d} samples")
+
+    def _need_same_start(self, sha256: str) -> None:
+        if sha256 != self.start.sha256:
+            raise CheckpointError(
+                f"{self.folder} was started from other weights ({sha256[:12] or 'random ones'})",
+                expected=f"its own copy of them, not {self.start.sha256[:12] or 'random ones'}",
+                hint="Start again in another folder",
+            )
 
     def _settled(self, saved: dict[str, Any]) -> ScheduleConfig:
         """The configured schedule, with the end a spent budget has already fixed (unless the budget was changed)."""
@@ -131,6 +159,8 @@ class Run:
             "rng": torch.get_rng_state(),
             "progress": asdict(self.progress),
             "schedule": to_dict(self.schedule),
+            "start_sha256": self.start.sha256,
+            "lineage": self.lineage.state(),
         }
         checkpoint.save(self.folder / CHECKPOINTS, state, step=self.progress.step, keep=self.config.keep)
         self.write_model()
@@ -142,15 +172,6 @@ class Run:
     def write_model(self) -> Path:
         """Write ``model.safetensors``, which ``--model`` loads."""
         path = self.folder / release.MODEL_FILE
-        done = release.segment(
-            recipe=self.recipe,
-            stage=self.config.stage,
-            samples=self.progress.samples,
-            seed=self.config.seed,
-            start_sha256=self.start.sha256,
-            core_hours=self.progress.core_seconds / 3600,
-            commit=release.git_commit(),
-        )
         release.write_model(
             path,
             self.averaged(),
@@ -158,7 +179,7 @@ class Run:
             network=self.start.network,
             facts=self.task.facts(self.net),
             name=f"{self.start.family}.{self.folder.resolve().name}",
-            lineage=(*self.start.lineage, done),
+            lineage=self.lineage.entries(self.progress.samples, self.progress.core_seconds / 3600),
         )
         return path
 

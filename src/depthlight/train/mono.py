@@ -14,7 +14,6 @@ from torch import nn
 from ..core.errors import ConfigError, InputError
 from ..data.loader import StreamPlan
 from ..data.mono import MonoBatch, MonoRecipe, MonoScenes, mono_batches
-from ..data.sampling import MixtureSampler
 from ..data.scenes import read_list
 from ..eval.mono_result import MonoSceneResult
 from ..eval.mono_runner import MonoEstimator, Pictures, Ramp, evaluate_mono
@@ -28,6 +27,7 @@ from ..nets.mono.base import MonoNet
 from ..nets.mono.losses import mono_terms
 from ..nets.mono.small import MonoSmall
 from .config import TrainConfig
+from .sources import mixture
 from .start import start_from
 from .task import Autocast, Measure, Stage, StageOutput, Start, Task
 
@@ -77,7 +77,7 @@ class MonoTask(Task):
     def batches(self, position: int, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[MonoBatch]:
         datasets = open_images(self.config)
         say("data: " + ", ".join(f"{d.name} ({len(d)})" for d in datasets))
-        sampler = MixtureSampler([len(d) for d in datasets], [s.weight for s in self.config.data], self.config.seed)
+        sampler = mixture(self.config.data, [len(d) for d in datasets], self.config.seed)
         plan = StreamPlan(
             batch=self.config.batch, workers=self.config.workers, rank=self.ranks.rank, world=self.ranks.world
         )

@@ -12,14 +12,14 @@ from torch import nn
 
 from ..data.loader import StreamPlan
 from ..data.mono import MonoBatch, MonoRecipe, MonoScenes, mono_batches
-from ..data.sampling import MixtureSampler
 from ..data.scenes import read_list
-from ..eval.relight_gate import CORRUPTIONS, GateConfig, gate_figure, run_gate
+from ..eval.relight_gate import CORRUPTIONS, GateConfig, gate_figure, need_scenes, run_gate
 from ..eval.relight_sheet import draw_sheet
 from ..nets.prior.denoiser import Denoiser
 from ..nets.prior.load import build
 from .mono import open_images
 from .relighting import Denoising
+from .sources import mixture
 from .start import start_from
 from .task import Autocast, Measure, Stage, Start, Task
 
@@ -46,7 +46,7 @@ class PriorTask(Task):
 
     def batches(self, position: int, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[MonoBatch]:
         datasets = open_images(self.config)
-        sampler = MixtureSampler([len(d) for d in datasets], [s.weight for s in self.config.data], self.config.seed)
+        sampler = mixture(self.config.data, [len(d) for d in datasets], self.config.seed)
         say("data: " + ", ".join(f"{d.name} ({len(d)})" for d in datasets))
         recipe = MonoRecipe(self.config.prior.augment, self.config.crop)
         plan = StreamPlan(
@@ -59,6 +59,7 @@ class PriorTask(Task):
         if not wanted.folder:
             return None
         scenes = MonoScenes(wanted.folder, read_list(wanted.list) if wanted.list else None)
+        need_scenes(scenes)  # before hours of training, not after
 
         def measure(net: nn.Module, device: torch.device, check: Callable[[], None]) -> dict[str, float]:
             denoiser = cast(Denoiser, net).eval()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.config import from_dict
-from ..core.errors import InputError
+from ..core.errors import ConfigError, InputError
 from ..data.readers import open_dataset
 from ..data.samples import StereoDataset, StereoSample
+from ..data.sampling import MixtureSampler
 from ..data.scenes import SceneFolder
 from .config import Source
 
@@ -28,6 +30,18 @@ def open_source(source: Source, *, seed: int, right_truth: bool) -> StereoDatase
     if not len(dataset):
         raise InputError(f"{source.path} holds no samples of kind {source.kind!r}")
     return dataset
+
+
+def mixture(sources: Sequence[Source], sizes: Sequence[int], seed: int) -> MixtureSampler:
+    """The sampler of the sources, which have so many samples: by their weights, or without any by their sizes.
+
+    Raises:
+        ConfigError: some have a weight and some none.
+    """
+    weights = [source.weight for source in sources]
+    if any(weights) and not all(weights):
+        raise ConfigError("some data have a weight and some none", expected="a weight above 0 for each, or for none")
+    return MixtureSampler(sizes, weights if any(weights) else sizes, seed)
 
 
 def _open(source: Source, seed: int, right_truth: bool) -> StereoDataset:

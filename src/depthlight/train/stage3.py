@@ -8,6 +8,8 @@ stage 1 on those labels, usually with the loss clamped. A folder of labels made 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..core.errors import FileFormatError, InputError
+from ..core.config import to_dict
+from ..core.errors import ConfigError, FileFormatError, InputError
 from ..data.samples import StereoDataset, StereoSample
 from ..infer.load import load
 from ..infer.prediction import StereoMatcher
+from ..io.atomic import atomic_write_bytes
 from ..io.disparity_files import read_disparity, write_disparity
 from ..io.images import read_image
 from ..nets.losses import edge_mask, left_right_mask
@@ -53,10 +57,31 @@ def with_labels(
     pairs = [dataset for dataset, source in zip(datasets, config.data, strict=True) if source.kind == "pairs"]
     if not pairs:
         raise InputError("stage 3 has no unlabelled pairs", expected="data of kind 'pairs'", hint="--data pairs:FOLDER")
+    name, times = Counter(dataset.name for dataset in pairs).most_common(1)[0]
+    if times > 1:
+        raise InputError(
+            f"{times} folders of pairs are called {name}, and their labels would share a folder", hint="Rename one"
+        )
     if not config.teacher.labels and ranks.is_first:
+        _claim(labels, config)
         make_labels(pairs, Teacher(config.teacher, config.start), labels, say, check)
     ranks.barrier()
     return [Labelled(dataset, labels) if dataset in pairs else dataset for dataset in datasets]
+
+
+def _claim(labels: Path, config: TrainConfig) -> None:
+    """Labels that are there already must be of the same teacher.
+
+    Raises:
+        ConfigError: they are of another one.
+    """
+    teacher = json.loads(json.dumps({**to_dict(config.teacher), "start": Path(config.start).name}))
+    note = labels / "teacher.json"
+    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != teacher:
+        raise ConfigError(
+            f"the labels in {labels} are of another teacher", hint="Remove the folder, or start in another one"
+        )
+    atomic_write_bytes(note, json.dumps(teacher, indent=1).encode())
 
 
 def make_labels(

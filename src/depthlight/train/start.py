@@ -35,6 +35,21 @@ def make_start(config: TrainConfig) -> Start:
     return Start(net, family, network, registry.sha256_of(path), lineage)
 
 
+def start_file(model: str) -> Path | None:
+    """The file that ``start`` names, itself or as a bundled model; None for random weights and those of the hub.
+
+    Raises:
+        CheckpointError: there is no such file, or a bundled one is damaged.
+    """
+    path = Path(model)
+    if not model or path.suffix not in MODEL_SUFFIXES:
+        card = registry.bundled().get(registry.DEFAULT_TAGS.get(model, model))
+        return registry.verified_path(card, "safetensors") if card is not None else None
+    if not path.is_file():
+        raise CheckpointError(f"model file {path} does not exist", hint="Check the path")
+    return path
+
+
 def locate(model: str, config: TrainConfig) -> tuple[Path, str, dict[str, Any], tuple[dict[str, Any], ...]]:
     """File, family, network configuration and lineage of a model name or file."""
     from ..nets.checkpoints import read_metadata

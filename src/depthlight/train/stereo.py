@@ -11,9 +11,8 @@ from torch import nn
 from ..core.errors import InputError
 from ..data.loader import Batch, LoaderPlan, batches
 from ..data.samples import StereoDataset
-from ..data.sampling import MixtureSampler
 from . import evaluation, machine, pictures
-from .sources import open_source
+from .sources import mixture, open_source
 from .stage1 import Supervised
 from .stage2 import SelfDistillation
 from .start import make_start
@@ -41,13 +40,14 @@ class StereoTask(Task):
 
     def batches(self, position: int, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[Batch]:
         datasets = self._open(say, check)
-        sampler = MixtureSampler([len(d) for d in datasets], [s.weight for s in self.config.data], self.config.seed)
+        sampler = mixture(self.config.data, [len(d) for d in datasets], self.config.seed)
         say("data: " + ", ".join(f"{d.name} ({len(d)})" for d in datasets))
         plan = LoaderPlan(
             batch=self.config.batch,
             crop=self.config.crop,
             augment=self.config.augment,
             student=self.config.stage == 2,
+            truth=self.config.stage != 2 or self.config.loss.truth > 0,
             workers=self.config.workers,
             rank=self.ranks.rank,
             world=self.ranks.world,

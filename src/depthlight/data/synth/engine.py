@@ -99,8 +99,8 @@ class Engine:
 
         ``disparity_HW``, ``right_disparity_HW``: exact, every pixel valid, at least 1/256 px (the smallest value a
         disparity PNG can hold). ``visible_HW``: :func:`visible_mask`. ``extra``: family, seed, index, max_disp (px, of
-        this sample's left view) and ``calibration``: fx, fy, cx, cy (px), baseline (m), doffs (px). The calibration is
-        nominal: a pair alone does not fix its own scale.
+        this sample's left view) and ``calibration``: fx, fy, cx, cy (px), baseline (m), doffs (px). That is the camera
+        that a scene in perspective was rendered with; of layers and photo warps, which have no metres, it is nominal.
         """
         if index < 0:
             raise InputError(f"sample index is {index}", expected="0 or more")
@@ -111,6 +111,9 @@ class Engine:
         calibration = _calibration(rng, config.height, config.width)
         palette = self.textures.palette(rng, int(rng.integers(2, 9)), int(rng.integers(2, 12)))
         pair = self._families[name](rng, config.height, config.width, max_disp, palette)
+        if pair.camera is not None:
+            focal, horizon, baseline = pair.camera
+            calibration |= {"fx": focal, "fy": focal, "cy": horizon, "baseline": baseline}
         _check(pair, f"family {name}, seed {config.seed}, index {index}")
         left, right = photograph(rng, pair.left_HW3, pair.right_HW3, config.camera)
         disparity = np.maximum(pair.disparity_HW, np.float32(MIN_DISPARITY))

@@ -150,6 +150,7 @@ def render_pair(
         _develop(right_HW3, gain),
         np.maximum(scale * inverse_depth_HW, MIN_DISPARITY).astype(np.float32),
         np.maximum(scale * right_inverse_HW, MIN_DISPARITY).astype(np.float32),
+        (camera.focal, float(pinhole[2]), baseline),
     )
 
 

@@ -16,12 +16,17 @@ FloatImage = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class RenderedPair:
-    """A clean rendering, before the camera model: RGB 0..255 and the exact disparity (px, > 0) of both views."""
+    """A clean rendering, before the camera model: RGB 0..255 and the exact disparity (px, > 0) of both views.
+
+    ``camera`` is what it was seen with where the scene has metres: focal length (px), row of the horizon (px) and
+    baseline (m).
+    """
 
     left_HW3: FloatImage
     right_HW3: FloatImage
     disparity_HW: FloatImage
     right_disparity_HW: FloatImage
+    camera: tuple[float, float, float] | None = None
 
 
 class TextureSource(Protocol):

@@ -7,6 +7,7 @@ style (baseline in mm). Shape legend: H, W image size; 3 = RGB.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -191,8 +192,11 @@ def _identity(config: SynthConfig) -> dict[str, Any]:
     for key in ("texture_cache_mb", "mesh_cache"):
         values.pop(key, None)
     for key in ("textures", "meshes"):
-        if key in values:
-            values[key] = Path(values[key]).name
+        if values.get(key):
+            folder = Path(values[key])
+            names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            listed = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+            values[key] = f"{folder.name}: {len(names)} files, {listed}"
     return values
 
 
