@@ -40,7 +40,15 @@ PAGES = {
 }
 Map = NDArray[np.float32]
 FARS = (330, 200, 260)  # px by which the thin things of scene i are out of range
-SIZES = ((256, 512), (384, 1248), (768, 1024), (1024, 1536))
+SIZES = ((256, 512), (375, 450), (384, 1248), (480, 640), (500, 741), (576, 1024), (768, 1024), (720, 1280))
+SIZES += ((1024, 1536), (1080, 1920))
+WAYS: dict[str, dict[str, Any]] = {  # the default model, but for the last
+    "onnxruntime": {"backend": "onnxruntime"},
+    "torch": {"backend": "torch"},
+    "openvino": {"backend": "openvino"},
+    "openvino-bf16": {"backend": "openvino", "precision": "bf16"},
+    "light-s": {"name": "light-s", "backend": "onnxruntime"},
+}
 LARGE = (5792, 8672)
 CONTEXTS = (64, 96, 128, 160, 192, 224)
 
@@ -204,11 +212,11 @@ def measure_large(model: StereoModel, height: int, width: int, cap_gib: float) -
 
 
 def load(name: str) -> StereoModel:
-    """``onnxruntime`` or ``torch`` (the default model there), or a network family with fresh weights."""
-    if name in ("onnxruntime", "torch"):
-        model = dl.load(backend=name, threads=1)
+    """One of :data:`WAYS`, or a network family with fresh weights, in torch."""
+    if name in WAYS:
+        model = dl.load(**WAYS[name], threads=1)
         if not isinstance(model, StereoModel):
-            raise SystemExit("the default model is not a network")
+            raise SystemExit(f"{model.name} is not a network")
         return model
     import torch
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from depthlight.io.disparity_files import write_disparity
+from depthlight.io.disparity_files import read_disparity, write_disparity
 
 
 @pytest.fixture
@@ -45,3 +45,78 @@ def test_eval_takes_a_list_and_counts_failures(call, tmp_path, scenes):
     assert status == 1
     assert json.loads(text)["counts"] == {"scenes": 1, "noc": 0, "failed": 1}
     assert "made-0" in err
+
+
+@pytest.fixture
+def sets(save, tmp_path, make_pair):
+    """KITTI 2015, Middlebury's evaluation sets and ETH3D with a pair of 6 px each, in their own layouts."""
+    left, right = make_pair(6, 48, 80)
+    truth = np.full((48, 80), 6, np.float32)
+    for split in ("training", "testing"):
+        save(tmp_path / f"kitti/{split}/image_2/000007_10.png", left)
+        save(tmp_path / f"kitti/{split}/image_3/000007_10.png", right)
+    for kind in ("occ", "noc"):
+        (tmp_path / f"kitti/training/disp_{kind}_0").mkdir()
+        write_disparity(tmp_path / f"kitti/training/disp_{kind}_0/000007_10.png", truth, sidecar=False)
+    for folder in ("midd/testH/Plants", "eth/two_view_testing/hall_1s"):
+        save(tmp_path / folder / "im0.png", left)
+        save(tmp_path / folder / "im1.png", right)
+    return tmp_path
+
+
+def test_public_sets_are_measured_as_they_are_unpacked(call, sets):
+    status, text, _ = call("eval", f"kitti2015:{sets / 'kitti'}", "--protocol", "kitti", "--json", "-", "-m", "sgbm")
+    facts = json.loads(text)
+    assert status == 0
+    assert (facts["dataset"], facts["protocol"]["name"], list(facts["scenes"])) == (
+        "kitti2015",
+        "kitti",
+        ["training/000007_10"],
+    )
+    assert facts["mean"]["epe"] < 1
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "wanted"),
+    [
+        ("kitti2015:kitti", ["--option", "split=testing"], {"disp_0/000007_10.png"}),
+        (
+            "middlebury:midd",
+            ["--option", "need_truth=false", "--method", "LIGHT"],
+            {"testH/Plants/disp0LIGHT.pfm", "testH/Plants/timeLIGHT.txt"},
+        ),
+        (
+            "eth3d:eth",
+            ["--option", "split=testing"],
+            {"low_res_two_view/hall_1s.pfm", "low_res_two_view/hall_1s.txt"},
+        ),
+    ],
+)
+def test_submissions_have_the_servers_layout(call, sets, monkeypatch, data, options, wanted):
+    monkeypatch.chdir(sets)
+    status, text, _ = call("eval", data, *options, "--submission", "out", "-m", "sgbm")
+    assert status == 0
+    assert f"1 disparities for the server of {data.split(':')[0]}" in text
+    assert {path.relative_to(sets / "out").as_posix() for path in (sets / "out").rglob("*") if path.is_file()} == wanted
+    (map_file,) = (sets / "out" / name for name in wanted if name.endswith((".png", ".pfm")))
+    assert abs(np.median(read_disparity(map_file).disparity_HW) - 6) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["scenes", "--option", "split=testing"], "--option is for public sets"),
+        (["kitti2015:kitti", "--list", "names.txt"], "--list is for folders of scenes"),
+        (["kitti2015:kitti", "--option", "split"], "expected NAME=VALUE"),
+        (["kitti2015:kitti", "--option", "year=2"], "no option year"),
+        (["kiti2015:kitti"], "kitti2015"),
+        (["scenes", "--submission", "out"], "there is no submission for scenes"),
+        (["kitti2015:kitti", "--submission", "out", "--pictures", "p"], "--pictures says nothing"),
+    ],
+)
+def test_wrong_requests_of_sets_are_one_line(call, sets, scenes, monkeypatch, args, says):
+    monkeypatch.chdir(sets)
+    (sets / "names.txt").write_text("a\n")
+    status, text, err = call("eval", *args, "-m", "sgbm")
+    assert (status, text, err.count("\n")) == (2, "", 1)
+    assert says in err

@@ -174,7 +174,7 @@ def test_what_cannot_be_tiled_is_refused_with_the_reason():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["onnxruntime", "torch", "las2-s"])
+@pytest.mark.parametrize("name", ["onnxruntime", "torch", "las2-s", "openvino", "openvino-bf16", "light-s"])
 @pytest.mark.parametrize("size", [(256, 512), (384, 1248), (768, 1024)])
 def test_predicted_memory_is_near_the_measured(name, size):  # M1
     command = [

@@ -15,6 +15,7 @@ from .base import PRECISIONS, FloatArray, memory_told
 from .graph import FACTS, MEMORY_SHARE, OUTPUTS, PREFIX, SECTION, check_graph_range, said_by
 
 CACHE_VARIABLE = "DEPTHLIGHT_OPENVINO_CACHE"
+_BYTES = {"fp32": 4.9, "bf16": 2.75, "int8": 4.9}  # of light, a pixel and px of range
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
@@ -76,8 +77,7 @@ class OpenVinoBackend:
         check_graph_range(max_disp, self._max_disp)
 
     def bytes_needed(self, pixels: int, max_disp: int) -> int:
-        # measured at 192 px, light: 1085 a pixel in fp32, 636 in bf16
-        return int(pixels * self._share * (300 + 5 * max_disp))
+        return int(pixels * self._share * _BYTES[self.precision] * max_disp)
 
     def run(self, left_N3HW: FloatArray, right_N3HW: FloatArray, max_disp: int) -> tuple[FloatArray, FloatArray]:
         self.check_range(max_disp)

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import CheckFailedError, InputError, UnknownNameError
-from ..data.samples import StereoSample
+from ..data.readers import open_dataset
+from ..data.samples import StereoDataset, StereoSample
 from ..data.scenes import SceneFolder, read_list
 from ..eval.assertions import Assertion, check_assertions, parse_assertion
 from ..eval.protocol import get_protocol
 from ..eval.report import SceneFailure
 from ..eval.result import EvalResult, SceneResult
 from ..eval.runner import evaluate as run_protocol
+from ..eval.submission import submit
 from ..infer.load import load
 from ..infer.prediction import StereoPrediction
 from ..io.names import inside, safe_name
@@ -46,15 +48,19 @@ SHOWN = ("epe", "bad1", "bad2", "bad3", "d1", "density", "ause", "bad2_kept80")
 
 def evaluate(
     data: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="Folder of scenes: <scene>/{left.png,right.png,disp.png[,nocc.png]}; mono also {image.png,depth.png}."
+            help="Folder of scenes: <scene>/{left.png,right.png,disp.png[,nocc.png]}; mono also {image.png,depth.png}. "
+            "Or KIND:FOLDER, a public set as it is unpacked: kitti2015:/data/kitti."
         ),
     ],
     model: ModelOption = None,
     weights: WeightsOption = None,
     names: Annotated[
         Path | None, typer.Option("--list", help="File with the scenes to take, one name per line.")
+    ] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--option", help="Of a public set's reader, such as split=testing.")
     ] = None,
     task: Annotated[str, typer.Option("--task", help="stereo, or mono: depth from one image.")] = "stereo",
     protocol: Annotated[
@@ -73,6 +79,13 @@ def evaluate(
     pictures: Annotated[
         Path | None, typer.Option("--pictures", help="Folder for a picture per scene, with error map.")
     ] = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            "--submission", help="Do not measure: write the disparities here as the benchmark's server takes them."
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option("--method", help="Name in a Middlebury submission.")] = "depthlight",
     checks: Annotated[
         list[str] | None, typer.Option("--assert", help="e.g. 'mean.epe<=1.0'; status 1 if it does not hold.")
     ] = None,
@@ -94,16 +107,43 @@ def evaluate(
     if task == "mono":
         from .eval_mono import evaluate_mono
 
-        stereo_only = (("--protocol", protocol != "default"), ("--weights", weights), ("--threads", threads))
+        stereo_only = (
+            ("--protocol", protocol != "default"),
+            ("--weights", weights),
+            ("--threads", threads),
+            ("--option", options),
+            ("--submission", submission),
+        )
         refuse_for("mono", (*stereo_only, ("--backend", backend != "auto")))
         evaluate_mono(
-            data, model, listed, alignment or "affine", max_depth, report, pictures, device=device, precision=precision
+            Path(data),
+            model,
+            listed,
+            alignment or "affine",
+            max_depth,
+            report,
+            pictures,
+            device=device,
+            precision=precision,
         )
         return
     refuse_for("stereo", (("--alignment", alignment), ("--max-depth", max_depth)))
     chosen = get_protocol(protocol)
-    dataset = SceneFolder(data, listed)
+    dataset = _dataset(data, options or [], listed)
     matcher = load(model, weights=weights, backend=backend, device=device, precision=precision, threads=threads)
+    if submission is not None:
+        refuse_for("stereo with --submission", (("--pictures", pictures), ("--assert", checks), ("--csv", csv)))
+        with progress("eval", len(dataset), quiet=quiet) as bar:
+            count = submit(
+                matcher,
+                dataset,
+                submission,
+                method=method,
+                max_disp=chosen.max_disp,
+                on_scene=lambda name: bar.step(name),
+            )
+        say(f"{submission}: {count} disparities for the server of {dataset.name}.", quiet=quiet, as_json=False)
+        return
     with progress("eval", len(dataset), quiet=quiet) as bar:
 
         def told(outcome: SceneResult | SceneFailure) -> None:
@@ -115,6 +155,25 @@ def evaluate(
             matcher, dataset, chosen, on_scene=told, pictures=_painter(pictures) if pictures else None
         )
     report.of(result, SHOWN)
+
+
+def _dataset(data: str, options: Sequence[str], listed: Sequence[str] | None) -> StereoDataset:
+    """A folder of scenes, or KIND:FOLDER."""
+    kind, colon, root = data.partition(":")
+    if Path(data).exists() or not colon:
+        if options:
+            raise InputError("--option is for public sets", expected="KIND:FOLDER")
+        return SceneFolder(data, listed)
+    if listed is not None:
+        raise InputError(f"--list is for folders of scenes, and {kind} is a public set", hint="Leave it out")
+    return open_dataset(kind, root, **dict(_option(text) for text in options))
+
+
+def _option(text: str) -> tuple[str, str | bool]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise InputError(f"--option {text!r}", expected="NAME=VALUE, such as split=testing")
+    return key, {"true": True, "false": False}.get(value.lower(), value)
 
 
 def refuse_for(task: str, options: Sequence[tuple[str, object]]) -> None:

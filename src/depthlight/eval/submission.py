@@ -15,18 +15,77 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, UnknownNameError
+from ..data.samples import StereoDataset
+from ..infer.prediction import StereoMatcher, StereoPrediction
 from ..io.atomic import atomic_write_bytes
 from ..io.disparity_files import write_disparity
 
 MIDDLEBURY_SETS = tuple(f"{part}{size}" for part in ("training", "test") for size in "QHF")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _FRAME = re.compile(r"[0-9]{6}_[0-9]{2}")
+
+
+def submit(
+    matcher: StereoMatcher,
+    dataset: StereoDataset,
+    root: str | os.PathLike[str],
+    *,
+    method: str,
+    max_disp: int,
+    on_scene: Callable[[str], None] = lambda name: None,
+) -> int:
+    """Predict every pair of a benchmark and write it in the benchmark's layout; returns how many.
+
+    Args:
+        matcher: what predicts.
+        dataset: ``kitti2012``, ``kitti2015``, ``middlebury`` (from the folder that holds ``testH`` and so on) or
+            ``eth3d`` of :func:`depthlight.data.readers.open_dataset`; truth is not needed.
+        root: where to write.
+        method: the name in Middlebury's files.
+        max_disp: range to search, px.
+        on_scene: told each name.
+
+    Raises:
+        InputError: the server of this set is not known here, a name is not of its form; also what predicting raises.
+        LimitError, OutputError: as the writers.
+    """
+    if dataset.name not in SERVERS:
+        raise InputError(f"there is no submission for {dataset.name}", expected=", ".join(SERVERS))
+    for index in range(len(dataset)):
+        name = dataset.sample_name(index)
+        sample = dataset[index]
+        found = matcher.predict(sample.left_HW3, sample.right_HW3, max_disp=max_disp)
+        SERVERS[dataset.name](Path(root), name, method, found)
+        on_scene(name)
+    return len(dataset)
+
+
+def _kitti(root: Path, name: str, method: str, found: StereoPrediction) -> None:
+    write_kitti(root, name.rpartition("/")[2], found.disparity)
+
+
+def _middlebury(root: Path, name: str, method: str, found: StereoPrediction) -> None:
+    size_set, _, scene = name.rpartition("/")
+    write_middlebury(root, size_set.rpartition("/")[2], scene, method, found.disparity, seconds=found.seconds)
+
+
+def _eth3d(root: Path, name: str, method: str, found: StereoPrediction) -> None:
+    write_eth3d(root, name.rpartition("/")[2], found.disparity, seconds=found.seconds)
+
+
+SERVERS: dict[str, Callable[[Path, str, str, StereoPrediction], None]] = {
+    "kitti2012": _kitti,
+    "kitti2015": _kitti,
+    "middlebury": _middlebury,
+    "eth3d": _eth3d,
+}
 
 
 def write_kitti(root: str | os.PathLike[str], frame: str, disparity_HW: NDArray[np.float32]) -> Path:
