@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from depthlight.core.errors import InputError
 from depthlight.data.synth.photo_layers import Bump, Layer, Surface, render
 from depthlight.data.synth.photo_regions import segment
-from depthlight.data.synth.photowarp import photowarp
+from depthlight.data.synth.photowarp import BORDER, _borders_in_front, photowarp
 
 
 class _Photos:
@@ -161,3 +161,26 @@ def test_parts_nest_in_objects():
     assert parts.min() == 0 and parts.max() + 1 == found.object_of_part_N.size
     assert np.unique(parts).size == found.object_of_part_N.size
     assert np.array_equal(found.object_map, found.object_of_part_N[parts])
+
+
+def test_mixed_pixels_along_a_step_belong_to_what_is_in_front():
+    label = np.zeros((20, 40), np.int32)
+    label[:, 10:25] = 1
+    label[5:15, 30:] = 2
+    far, near, about_as_far = (Surface(0.0, 0.0, d) for d in (3.0, 9.0, 3.3))
+    grown = _borders_in_front(label, [far, near, about_as_far])
+    columns = np.flatnonzero((grown == 1).all(0))
+    assert (columns[0], columns[-1]) == (10 - BORDER, 24 + BORDER)
+    assert np.array_equal(grown == 2, label == 2), "no step, no border"
+    assert np.array_equal(_borders_in_front(label, [far, far, far]), label)
+
+
+def test_nothing_of_the_object_is_left_on_the_background():
+    """A dark disk on a bright ground, its edge blurred: in the right view nothing dark lies where its outline was."""
+    photo = np.full((200, 300, 3), 220, np.float32)
+    cv2.circle(photo, (150, 100), 45, (30.0, 30.0, 30.0), -1)
+    photo = cv2.GaussianBlur(photo, (0, 0), 0.8)
+    inside = np.hypot(*np.mgrid[-100:100, -150:150]) < 44.5  # as a segmentation has it: the mixed ring lies outside
+    label = _borders_in_front(inside.astype(np.int32), [Surface(0, 0, 4.0), Surface(0, 0, 24.0)])
+    assert photo[label == 0].min() > 200
+    assert photo[~inside].min() < 140, "without the step some of the disk stays behind"

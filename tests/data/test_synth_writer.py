@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from depthlight.core.errors import ConfigError, DepthlightError, LimitError, OutputError
 from depthlight.data.samples import StereoSample
 from depthlight.data.synth import writer
 from depthlight.data.synth.camera import CameraConfig
-from depthlight.data.synth.engine import Engine, SynthConfig
+from depthlight.data.synth.engine import VERSIONS, Engine, SynthConfig
 from depthlight.data.synth.writer import contact_sheet, scene_files, write_pool, write_scene
 
 CONFIG = SynthConfig(
@@ -97,8 +100,27 @@ def test_processes_write_what_one_writes(tmp_path: Path) -> None:
 def test_another_config_does_not_mix_into_a_pool(tmp_path: Path) -> None:
     list(write_pool(tmp_path, CONFIG, range(1)))
     other = SynthConfig(height=64, width=128, families={"layered": 1.0}, max_max_disp=40.0, seed=9)
-    with pytest.raises(ConfigError, match=r"other settings.*seed"):
+    with pytest.raises(ConfigError, match=r"other settings \(camera, seed\)"):
         list(write_pool(tmp_path, other, range(2)))
+
+
+def test_other_textures_and_another_engine_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    textures = tmp_path / "textures"
+    textures.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(textures / name)
+    config = SynthConfig(height=64, width=128, families={"layered": 1.0}, max_max_disp=40.0, textures=str(textures))
+    list(write_pool(tmp_path / "pool", config, range(1)))
+    moved = tmp_path / "elsewhere" / "textures"
+    shutil.copytree(textures, moved)
+    list(write_pool(tmp_path / "pool", replace(config, textures=str(moved)), range(2)))
+    (textures / "c.png").write_bytes((textures / "a.png").read_bytes())
+    with pytest.raises(ConfigError, match=r"other settings \(textures\)"):
+        list(write_pool(tmp_path / "pool", config, range(3)))
+    (textures / "c.png").unlink()
+    monkeypatch.setitem(VERSIONS, "layered", 9)
+    with pytest.raises(ConfigError, match=r"other settings \(version\)"):
+        list(write_pool(tmp_path / "pool", config, range(3)))
 
 
 def test_a_failing_worker_is_told_in_one_line(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from .scene import FloatImage, RenderedPair, TextureSource
 
 MIN_DISPARITY = 0.3  # px; nothing is infinitely far, so that > 0 means "known" in both maps
 STEEPEST = 0.3  # |∂d/∂x| of any surface, bump included: x - d stays monotone and no texture is stretched beyond 1.5×
+BORDER = 2  # px on the far side of a step in depth that go to what is in front
+STEP = 0.5  # px of disparity from which it is one
 LEAST_PIECE = 12  # px; a cut-out smaller than this is dropped
 
 
@@ -52,6 +54,7 @@ def photowarp(
     segmentation = segment(photo_HC3, float(np.exp(rng.uniform(np.log(0.7), np.log(3.0)))))
     scene = Layout.draw(rng, height, max_disp)
     label_HC, surfaces = _surfaces(rng, scene, segmentation, photo_HC3)
+    label_HC = _borders_in_front(label_HC, surfaces)
     disparity_HC = _disparity(label_HC, surfaces)
     layers = _cutouts(rng, scene, disparity_HC, donor_HC3)
     for label, surface in enumerate(surfaces):
@@ -208,6 +211,25 @@ def _fit(surface: Surface, mask_HC: Mask, scene: Layout) -> Surface:
     y, x = np.nonzero(mask_HC)
     values = surface.at(x.astype(np.float32), y.astype(np.float32))
     return surface.squeezed(values, scene.far * 0.9, scene.near)
+
+
+def _borders_in_front(label_HC: NDArray[np.int32], surfaces: list[Surface]) -> NDArray[np.int32]:
+    """The map with every region grown by :data:`BORDER` px over what lies behind it.
+
+    The pixels along an edge of the photo mix both sides. Left with what is behind, they would draw the outline of what
+    is in front a second time in the right view.
+    """
+    label_HC, disparity_HC = label_HC.copy(), _disparity(label_HC, surfaces)
+    for _ in range(BORDER):
+        grown_HC, front_HC = label_HC.copy(), disparity_HC.copy()
+        for axis, by in ((0, 1), (0, -1), (1, 1), (1, -1)):
+            here = (slice(None),) * axis + (slice(1, None) if by == 1 else slice(None, -1),)
+            there = (slice(None),) * axis + (slice(None, -1) if by == 1 else slice(1, None),)
+            nearer = disparity_HC[there] > np.maximum(front_HC[here], disparity_HC[here] + STEP)
+            grown_HC[here] = np.where(nearer, label_HC[there], grown_HC[here])
+            front_HC[here] = np.where(nearer, disparity_HC[there], front_HC[here])
+        label_HC, disparity_HC = grown_HC, front_HC
+    return label_HC
 
 
 def _disparity(label_HC: NDArray[np.int32], surfaces: list[Surface]) -> FloatImage:

@@ -28,7 +28,7 @@ from ...core.errors import ConfigError, DepthlightError, InputError, LimitError,
 from ...core.memory import keep_freed_memory
 from ...io.atomic import atomic_write_bytes
 from ..samples import StereoSample
-from .engine import Engine, SynthConfig
+from .engine import VERSIONS, Engine, SynthConfig
 
 ImageFormat = Literal["png", "jpg", "webp"]
 # PNG: the fastest deflate. JPEG and WebP lose a little; the truth is always PNG.
@@ -168,7 +168,8 @@ def write_pool(
 
 def _claim(folder: Path, config: SynthConfig, image_format: str) -> None:
     """Write the pool's settings, or compare with those that are there; clear leftovers of an interrupted write."""
-    settings = json.loads(json.dumps({"version": 1, "format": image_format, "config": _identity(config)}))
+    version = max(VERSIONS.get(family, 1) for family in config.families)
+    settings = json.loads(json.dumps({"version": version, "format": image_format, "config": _identity(config)}))
     manifest = folder / MANIFEST
     if not manifest.is_file():
         atomic_write_bytes(manifest, (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode())
@@ -179,7 +180,8 @@ def _claim(folder: Path, config: SynthConfig, image_format: str) -> None:
         raise ConfigError(f"{manifest} cannot be read: {error}", hint="Delete it or choose another folder") from error
     if there != settings:
         was, now = there.get("config", {}), settings["config"]
-        keys = sorted(key for key in {*was, *now} if was.get(key) != now.get(key)) or ["format"]
+        keys = sorted(key for key in {*was, *now} if was.get(key) != now.get(key))
+        keys += sorted(key for key in ("version", "format") if there.get(key) != settings[key])
         raise ConfigError(
             f"{folder} holds a pool of other settings ({', '.join(keys)})",
             expected="the settings it was begun with, or another folder",
