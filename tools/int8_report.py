@@ -22,11 +22,12 @@ from depthlight.backends import OnnxBackend
 from depthlight.core.tolerances import tolerance
 from depthlight.data.samples import StereoDataset
 from depthlight.data.scenes import SceneFolder, read_list
+from depthlight.data.synth.engine import plain_pairs
 from depthlight.eval.runner import evaluate
 from depthlight.export.int8 import PARTS, quantise
 from depthlight.export.model import CALIBRATION_PAIRS, Source, trained_source
 from depthlight.export.onnx import export_onnx
-from depthlight.export.pairs import CALIBRATION_SEED, engine_pairs
+from depthlight.export.pairs import CALIBRATION_SEED, PAIR_SIZE
 from depthlight.infer.stereo import StereoModel
 from depthlight.io.atomic import atomic_write_bytes
 
@@ -56,7 +57,7 @@ def report(source: Source, dataset: StereoDataset, threads: int | None) -> dict[
         export_onnx(source.net, graph, max_disp=source.facts.max_disp, facts=source.facts)
         base = _measure(graph, "fp32", source, dataset, threads)
         rows = []
-        calibration = engine_pairs(CALIBRATION_PAIRS, seed=CALIBRATION_SEED)
+        calibration = plain_pairs(CALIBRATION_PAIRS, seed=CALIBRATION_SEED, size=PAIR_SIZE)
         for part in PARTS:
             target = Path(scratch) / f"{part}.onnx"
             count = quantise(graph, target, calibration, part=part)

@@ -25,9 +25,10 @@ from depthlight.core.errors import (
     UnknownNameError,
 )
 from depthlight.core.tolerances import tolerance
+from depthlight.data.synth.engine import plain_pairs
 from depthlight.export import model as export
 from depthlight.export.int8 import Int8Row
-from depthlight.export.pairs import engine_pairs, gate_pair
+from depthlight.export.pairs import gate_pair
 from depthlight.export.untrained import untrained
 from depthlight.nets.stereo import build
 
@@ -210,7 +211,7 @@ def test_int8_is_offered_only_where_it_is_accurate(tmp_path, monkeypatch, quick)
 def test_int8_files_say_so_and_run(made, tmp_path):
     from depthlight.export.int8 import PARTS, STEM, compare_errors, quantise
 
-    graph, pairs = made["onnx"].file, engine_pairs(2, seed=5, size=(64, 96))
+    graph, pairs = made["onnx"].file, plain_pairs(2, seed=5, size=(64, 96))
     counts = {}
     for part in PARTS:
         target = tmp_path / f"{part}.onnx"

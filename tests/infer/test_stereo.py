@@ -136,7 +136,7 @@ def test_what_is_too_near_for_the_range_is_said(make_pair):
 @settings(max_examples=30, deadline=None)
 def test_padding_is_undone_exactly(height, width):
     image = np.random.default_rng(height * 100 + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    padded = pad_to_multiple(image, 32)
+    padded = pad_to_multiple(image)
     assert padded.shape[0] % 32 == padded.shape[1] % 32 == 0
     np.testing.assert_array_equal(crop(padded[..., 0].astype(np.float32), height, width), image[..., 0])
     assert (padded[height:, :width] == image[-1]).all()

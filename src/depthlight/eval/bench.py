@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from ..core.config import from_dict, to_dict
 from ..core.errors import ConfigError, InputError
-from ..data.synth.camera import CameraConfig
-from ..data.synth.engine import Engine, SynthConfig
+from ..data.synth.engine import plain_pairs
 from ..io.charts import line_chart
 
 RANGE = 192  # px
@@ -269,15 +268,8 @@ def _pair(folder: Path, row: Row) -> Path:
     target = folder / f"{row.height}x{row.width}"
     if not target.exists():
         target.mkdir()
-        config = SynthConfig(
-            seed=PAIR_SEED,
-            height=row.height,
-            width=row.width,
-            families={"layered": 1.0},
-            max_max_disp=min(150.0, row.width / 3),
-            camera=CameraConfig(strength=0.0),
-        )
-        sample = Engine(config).sample(0)
+        size = (row.height, row.width)
+        (sample,) = plain_pairs(1, seed=PAIR_SEED, size=size, largest=min(150.0, row.width / 3))
         np.save(target / "left.npy", sample.left_HW3)
         np.save(target / "right.npy", sample.right_HW3)
     return target

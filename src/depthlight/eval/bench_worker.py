@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from ..backends import RESERVED_PRECISIONS
 from ..core.errors import CheckFailedError, DepthlightError, InputError, MissingExtraError
-from ..infer.padding import pad_to_multiple
+from ..infer.padding import pad_to_multiple, up
 from ..infer.prediction import StereoMatcher
 from ..infer.sgbm import SgbmConfig, SgbmMatcher, opencv_matcher
-from ..infer.stereo import MULTIPLE, StereoModel
+from ..infer.stereo import StereoModel
 from .bench import PEAK, RANGE, UNTRAINED, Row
 
 PEAK_SHAPE = (256, 48, 78)  # channels, height, width of a dense 3×3 convolution that fits into a cache
@@ -82,7 +82,7 @@ def count(row: Row) -> dict[str, Any]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    image = torch.zeros(1, 3, row.height + -row.height % MULTIPLE, row.width + -row.width % MULTIPLE)
+    image = torch.zeros(1, 3, up(row.height), up(row.width))
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         net.eval()(image, image)
     parameters = sum(parameter.numel() for parameter in net.parameters())
@@ -119,7 +119,7 @@ def _one_pass(row: Row, left_HW3: View, right_HW3: View) -> Pass:
         dense = matcher(row)
         return lambda: dense.predict(left_HW3, right_HW3, max_disp=RANGE)
     model: Any = matcher(row)
-    left, right = (_stacked(pad_to_multiple(view, MULTIPLE)) for view in (left_HW3, right_HW3))
+    left, right = (_stacked(pad_to_multiple(view)) for view in (left_HW3, right_HW3))
     return lambda: model.backend.run(left, right, model.max_disp)
 
 

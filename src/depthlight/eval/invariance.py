@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.tolerances import tolerance
 from ..data.samples import StereoSample
-from ..data.synth.camera import CameraConfig
-from ..data.synth.engine import Engine, SynthConfig
+from ..data.synth.engine import plain_pairs
 from ..infer.checks import LIMIT_MARGIN, inside_right_view, left_right_agree
 from ..infer.prediction import StereoMatcher
 from ..infer.stereo import StereoModel
@@ -80,17 +79,7 @@ def engine_pairs(family: str, count: int) -> list[StereoSample]:
         InputError: the family is not part of this installation.
         MissingExtraError: it needs an extra that is not installed.
     """
-    engine = Engine(
-        SynthConfig(
-            seed=PAIR_SEED,
-            height=PAIR_SIZE[0],
-            width=PAIR_SIZE[1],
-            families={family: 1.0},
-            max_max_disp=LARGEST,
-            camera=CameraConfig(strength=0.0),
-        )
-    )
-    return [engine.sample(index) for index in range(count)]
+    return plain_pairs(count, seed=PAIR_SEED, size=PAIR_SIZE, family=family, largest=LARGEST)
 
 
 def repeat(matcher: StereoMatcher, pairs: Sequence[StereoSample]) -> float:

@@ -18,6 +18,7 @@ from ..core import registry
 from ..core.errors import CheckFailedError, InputError, OutputError, UnknownNameError
 from ..core.extras import require
 from ..core.tolerances import tolerance
+from ..data.synth.engine import plain_pairs
 from ..infer.load import load
 from ..infer.stereo import StereoModel
 from ..io.atomic import atomic_path, atomic_write_bytes
@@ -26,7 +27,7 @@ from ..nets.stereo.base import StereoNet
 from .int8 import PARTS, Int8Row, compare_errors, quantise
 from .onnx import OPSET, export_onnx
 from .openvino import export_openvino
-from .pairs import CALIBRATION_SEED, JUDGE_SEED, engine_pairs, gate_pair
+from .pairs import CALIBRATION_SEED, JUDGE_SEED, PAIR_SIZE, gate_pair
 from .parity import SIZES, ParityRow, compare, require_parity
 from .untrained import untrained
 
@@ -183,8 +184,8 @@ def _failure(source: Source, name: str, rows: Sequence[ParityRow]) -> CheckFaile
 
 def _quantised(graph: Path, target: Path, max_disp: int, threads: int | None) -> list[Int8Row]:
     """Quantise all convolutions, then fewer of them, until the accuracy holds; ``target`` is the last try."""
-    calibration = engine_pairs(CALIBRATION_PAIRS, seed=CALIBRATION_SEED)
-    judges = engine_pairs(JUDGE_PAIRS, seed=JUDGE_SEED)
+    calibration = plain_pairs(CALIBRATION_PAIRS, seed=CALIBRATION_SEED, size=PAIR_SIZE)
+    judges = plain_pairs(JUDGE_PAIRS, seed=JUDGE_SEED, size=PAIR_SIZE)
     rows: list[Int8Row] = []
     for part in PARTS:
         quantise(graph, target, calibration, part=part)

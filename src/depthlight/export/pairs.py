@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.extras import have, require
-from ..data.samples import StereoSample
-from ..data.synth.camera import CameraConfig
-from ..data.synth.engine import Engine, SynthConfig
+from ..data.synth.engine import plain_pairs
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 GATE_SEED, CALIBRATION_SEED, JUDGE_SEED = 101, 102, 103  # of pairs that gate, settle or calibrate, and judge int8
 GATE_SIZE = (480, 736)
+PAIR_SIZE = (256, 512)  # of the others
 
 
 def gate_pair() -> tuple[str, Pair]:
@@ -27,22 +26,8 @@ def gate_pair() -> tuple[str, Pair]:
     if have("skimage"):
         left, right, _ = require("skimage.data", extra="demo").stereo_motorcycle()
         return "scikit-image's motorcycle", (left, right)
-    sample = engine_pairs(1, seed=GATE_SEED, size=GATE_SIZE)[0]
+    sample = plain_pairs(1, seed=GATE_SEED, size=GATE_SIZE)[0]
     return f"engine pair, layered, seed {GATE_SEED}, built-in patterns", (sample.left_HW3, sample.right_HW3)
-
-
-def engine_pairs(count: int, *, seed: int, size: tuple[int, int] = (256, 512)) -> list[StereoSample]:
-    """``count`` layered pairs of ``size`` (height, width) with exact truth, the same at every call."""
-    config = SynthConfig(
-        seed=seed,
-        height=size[0],
-        width=size[1],
-        families={"layered": 1.0},
-        max_max_disp=150.0,
-        camera=CameraConfig(strength=0.0),
-    )
-    engine = Engine(config)
-    return [engine.sample(index) for index in range(count)]
 
 
 def as_input(image_HW3: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:

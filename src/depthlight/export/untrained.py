@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from ..data.samples import StereoSample
+from ..data.synth.engine import plain_pairs
 from ..nets.stereo import build
 from ..nets.stereo.base import StereoNet
-from .pairs import CALIBRATION_SEED, as_input, engine_pairs
+from .pairs import CALIBRATION_SEED, as_input
 
 SEED = 0
 PAIRS = 8
@@ -27,7 +28,7 @@ def untrained(family: str) -> StereoNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         net = build(family)
-    settle(net, engine_pairs(PAIRS, seed=CALIBRATION_SEED, size=SETTLE_SIZE))
+    settle(net, plain_pairs(PAIRS, seed=CALIBRATION_SEED, size=SETTLE_SIZE))
     return net
 
 

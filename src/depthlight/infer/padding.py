@@ -10,11 +10,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+MULTIPLE = 32  # px: what networks want their sides, and the range they search, in multiples of
 
-def pad_to_multiple(image_HW3: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
-    """Extend an (H, W, 3) image by edge replication so that both sides are multiples of ``multiple``."""
+
+def up(px: int) -> int:
+    """The next multiple of :data:`MULTIPLE`."""
+    return -(-px // MULTIPLE) * MULTIPLE
+
+
+def pad_to_multiple(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Extend an (H, W, 3) image by edge replication so that both sides are multiples of :data:`MULTIPLE`."""
     height, width = image_HW3.shape[:2]
-    bottom, right = -height % multiple, -width % multiple
+    bottom, right = up(height) - height, up(width) - width
     if not bottom and not right:
         return image_HW3
     return np.pad(image_HW3, ((0, bottom), (0, right), (0, 0)), mode="edge")

@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from ..backends import MAX_RANGE, StereoBackend
 from ..core.errors import InputError, LimitError
 from .fusion import Candidate, fuse
-from .padding import pad_to_multiple
+from .padding import MULTIPLE, pad_to_multiple, up
 from .tiles import plan_tiles, run_tiles
 
 Map = NDArray[np.float32]
 Image = NDArray[np.uint8]
-MULTIPLE = 32  # px: networks search ranges of so many
 OVERLAP = 64  # px, at most, that neighbouring windows share, so that nothing lies near the ends of both
 END = 12  # px at a window's inner ends in which it is not believed: three bins of a network
 ONE_PASS = 2  # times its usual range that a network with a run-time range searches at once
@@ -73,7 +72,7 @@ def plan_windows(backend: StereoBackend, usual: int, low: int, high: int) -> Win
     if high - low > MAX_RANGE or max(-low, high) > MAX_RANGE:
         raise LimitError(f"the disparity range is {low} to {high} px", expected=f"at most {MAX_RANGE} px")
     low = low // MULTIPLE * MULTIPLE
-    span = -(-(high - low) // MULTIPLE) * MULTIPLE
+    span = up(high - low)
     if span <= max(usual * ONE_PASS, MULTIPLE) and _takes(backend, span):
         return Windows(span, (low,))
     backend.check_range(usual)
@@ -174,7 +173,7 @@ def look(
     height, width = left_NHW3.shape[1:3]
     small = _reduced_size(height, width, factor)
     left, right = (
-        np.stack([pad_to_multiple(cv2.resize(i, small, interpolation=cv2.INTER_AREA), MULTIPLE) for i in images])
+        np.stack([pad_to_multiple(cv2.resize(i, small, interpolation=cv2.INTER_AREA)) for i in images])
         for images in (left_NHW3, moved(right_NHW3, low))
     )
     rows, columns = left.shape[1:3]
@@ -195,7 +194,7 @@ def _reduced_size(height: int, width: int, factor: int) -> tuple[int, int]:
 def look_size(height: int, width: int) -> tuple[int, int]:
     """Height and width (px, padded) of what :func:`first_look` gives to the network."""
     columns, rows = _reduced_size(height, width, LOOK_SCALE)
-    return -(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE
+    return up(rows), up(columns)
 
 
 def first_look(

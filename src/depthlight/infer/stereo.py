@@ -16,14 +16,12 @@ from ..core.errors import InputError
 from ..io.images import ImageSource
 from .checks import at_range_limit, inside_right_view, left_right_agree, says_nothing
 from .memory import bytes_needed, most_pixels, need_memory
-from .padding import crop, pad_to_multiple
+from .padding import MULTIPLE, crop, pad_to_multiple, up
 from .pairs import Pair, read_pair, stacks
 from .prediction import ModelIdentity, StereoPrediction
 from .search_range import Windows, first_look, look_size, plan_windows, reduced, search
 from .statistics import context_of, whole_statistics, why_not_tileable
 from .tiles import Image, Map, Slices, Tile, plan_tiles, run_tiles
-
-MULTIPLE = 32
 
 
 class StereoModel:
@@ -60,7 +58,7 @@ class StereoModel:
         """
         pair = read_pair(left, right)
         height, width = pair[0].shape[:2]
-        left_HW3, right_HW3 = (pad_to_multiple(view, MULTIPLE) for view in pair)
+        left_HW3, right_HW3 = (pad_to_multiple(view) for view in pair)
         small = look_size(*left_HW3.shape[:2])
         tiles = self._tiles((1, *small), Windows(self.max_disp, (0,)), f"a first look at a {width}×{height} pair")
         return first_look(self.backend, left_HW3, right_HW3, self.max_disp, max(tile.pixels for tile in tiles))
@@ -117,7 +115,7 @@ class StereoModel:
 
     def _fitting(self, group: Sequence[Pair], windows: Windows) -> Iterator[Sequence[Pair]]:
         """The pairs of a stack, together if that fits into memory, else in halves of it or one by one."""
-        height, width = (-(-side // MULTIPLE) * MULTIPLE for side in group[0][0].shape[:2])
+        height, width = (up(side) for side in group[0][0].shape[:2])
         if len(group) > 1 and height * width > self._most_pixels((len(group), height, width), windows):
             middle = len(group) // 2
             yield from self._fitting(group[:middle], windows)
@@ -143,7 +141,7 @@ class StereoModel:
     ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
         """Disparity and confidence of each pair at its own size."""
         height, width = group[0][0].shape[:2]
-        left, right = (np.stack([pad_to_multiple(pair[view], MULTIPLE) for pair in group]) for view in (0, 1))
+        left, right = (np.stack([pad_to_multiple(pair[view]) for pair in group]) for view in (0, 1))
         tiles = self._tiles(left.shape, windows, f"a {width}×{height} pair")
         with whole_statistics(self.backend, left, right, tiles):
             most = max(tile.pixels for tile in tiles)

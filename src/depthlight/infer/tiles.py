@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-GRID = 32  # px
+from .padding import MULTIPLE, up
+
 CONTEXT = 192  # px seen beyond the result on every side; measured (docs/how-to/large-images-and-ranges.md)
 
 Map = NDArray[np.float32]
@@ -63,8 +64,8 @@ def plan_tiles(
     if height * width <= most_pixels:
         whole = (slice(0, height), slice(0, width))
         return [Tile(whole, whole)]
-    above = _up(context)
-    before, after = _up(context + max(0, high)), _up(context + max(0, -low))
+    above = up(context)
+    before, after = up(context + max(0, high)), up(context + max(0, -low))
     rows_of, columns_of = _cuts(height, above, above), _cuts(width, before, after)
     best: tuple[int, int, int] | None = None
     for i, rows in enumerate(rows_of):
@@ -92,8 +93,8 @@ class _Cut:
 def _cuts(length: int, before: int, after: int) -> list[_Cut]:
     """One side in 1, 2, 3 … equal parts."""
     found: dict[int, _Cut] = {}
-    for count in range(1, length // GRID + 1):
-        step = _up(-(-length // count))
+    for count in range(1, length // MULTIPLE + 1):
+        step = up(-(-length // count))
         kept = [slice(start, min(start + step, length)) for start in range(0, length, step)]
         size = max(min(length, k.stop + after) - max(0, k.start - before) for k in kept)
         # all of one size, which runtimes reuse their memory for: at the ends of the side they see more of its middle
@@ -101,10 +102,6 @@ def _cuts(length: int, before: int, after: int) -> list[_Cut]:
         parts = tuple((k, slice(start, start + size)) for k, start in zip(kept, starts, strict=True))
         found.setdefault(step, _Cut(parts, size, size * len(kept)))
     return list(found.values())
-
-
-def _up(px: int) -> int:
-    return -(-px // GRID) * GRID
 
 
 def run_tiles(search: Search, left_NHW3: Image, right_NHW3: Image, tiles: Sequence[Tile]) -> tuple[Map, Map]:

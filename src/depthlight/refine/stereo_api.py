@@ -24,11 +24,11 @@ from ..core.memory import keep_freed_memory
 from ..infer.checks import at_range_limit, inside_right_view, left_right_agree
 from ..infer.load import load
 from ..infer.memory import need_memory
-from ..infer.padding import crop, pad_to_multiple
+from ..infer.padding import crop, pad_to_multiple, up
 from ..infer.pairs import Pair, read_pair
 from ..infer.prediction import StereoMatcher, StereoPrediction
 from ..infer.search_range import ONE_PASS
-from ..infer.stereo import MULTIPLE, StereoModel
+from ..infer.stereo import StereoModel
 from ..io.images import ImageSource
 from .keeping import Keeping, Row
 from .stereo import PairTensors, StereoRefinement
@@ -150,12 +150,12 @@ def pair_tensors(pair: Pair, teacher: Teacher, max_disp: int, device: torch.devi
     """Everything padded as the network wants it; in the padding nothing counts."""
 
     def image(view_HW3: NDArray[np.uint8]) -> Tensor:
-        padded = pad_to_multiple(view_HW3, MULTIPLE).transpose(2, 0, 1)[None].astype(np.float32)
+        padded = pad_to_multiple(view_HW3).transpose(2, 0, 1)[None].astype(np.float32)
         return torch.from_numpy(np.ascontiguousarray(padded)).to(device)
 
     def plane(values_HW: NDArray[np.float32]) -> Tensor:
         height, width = values_HW.shape
-        padded = np.pad(values_HW, ((0, -height % MULTIPLE), (0, -width % MULTIPLE)))
+        padded = np.pad(values_HW, ((0, up(height) - height), (0, up(width) - width)))
         return torch.from_numpy(padded[None]).to(device)
 
     return PairTensors(

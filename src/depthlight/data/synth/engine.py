@@ -137,6 +137,27 @@ class Engine:
         )
 
 
+def plain_pairs(
+    count: int, *, seed: int, size: tuple[int, int], family: str = "layered", largest: float = 150.0
+) -> list[StereoSample]:
+    """``count`` pairs of one family and ``size`` (height, width), camera effects off, the same at every call.
+
+    Args:
+        largest: disparity, px.
+
+    Raises:
+        InputError: the family is not part of this installation.
+        MissingExtraError: it needs an extra that is not installed.
+    """
+    height, width = size
+    camera = CameraConfig(strength=0.0)
+    config = SynthConfig(
+        seed=seed, height=height, width=width, families={family: 1.0}, max_max_disp=largest, camera=camera
+    )
+    engine = Engine(config)
+    return [engine.sample(index) for index in range(count)]
+
+
 def visible_mask(
     disparity_HW: FloatImage, right_disparity_HW: FloatImage, tolerance: float = OCCLUSION_TOLERANCE
 ) -> NDArray[np.bool_]:
