@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import math
 import sys
@@ -115,7 +116,7 @@ ROWS: dict[str, Row] = {
     "inverted-start": Row("plain answer with the sign of its relief turned", how="inverted-start"),
     "inverted": Row("refined from there: can it tell bumps from dents?", how="inverted"),
     "guided-filter": Row("a guided filter on the plain answer", how="filter"),
-    "averaged": Row("mean of 6 passes: flip, 3 sizes", how="averaged"),
+    "averaged": Row("mean of as many passes (flip, sizes) as take the time of `refined`", how="averaged"),
 }
 
 
@@ -163,7 +164,7 @@ class Study:
             kind = damage_of(index) if self.damage else "clean"
             image = damaged(scene, kind)
             for name in todo:
-                answer = self.answer(name, image)
+                answer = self.answer(name, image, (self.read("refined", index) or {}).get("seconds", 0.0))
                 figures = {
                     how: measure_depth(answer, scene, MonoProtocol(alignment=how)).figures()
                     for how in ("affine", "paper")
@@ -177,16 +178,18 @@ class Study:
         """Whether the prior of this row is there."""
         return ROWS[name].how != "refine" or ROWS[name].prior == "none" or ROWS[name].prior in self.priors
 
-    def answer(self, name: str, image: Image) -> MonoPrediction:
-        """The row's depth of an image; ``seconds`` is the time of all of it."""
+    def answer(self, name: str, image: Image, budget: float = 0.0) -> MonoPrediction:
+        """The row's depth of an image; ``seconds`` is the time of all of it. ``budget`` is what the refinement took."""
         row = ROWS[name]
         plain = self.model.predict(image)
         if row.how == "start":
             return plain
         if row.how == "filter":
-            return replace(plain, values=filtered(plain.values, image))
+            started = time.perf_counter()
+            values = filtered(plain.values, image)
+            return replace(plain, values=values, seconds=plain.seconds + time.perf_counter() - started)
         if row.how == "averaged":
-            return averaged(self.model, image)
+            return averaged(self.model, image, budget)
         model = self.model if row.how == "refine" else inverted(self.model)
         if row.how == "inverted-start":
             return model.predict(image)
@@ -215,21 +218,27 @@ def filtered(values_HW: NDArray[np.float32], image: Image, share: float = 0.02, 
     return np.maximum(mean(slope) * guide + mean(rest), 0)
 
 
-def averaged(model: MonoModel, image: Image) -> MonoPrediction:
-    """The mean over the image and its mirror image at 3/4, 1 and 5/4 of the working size, each fitted to the first."""
+SIZES = (1.0, 0.75, 1.25, 0.875, 1.125, 0.625, 1.375, 0.5, 1.5)  # shares of the working size
+
+
+def averaged(model: MonoModel, image: Image, budget: float) -> MonoPrediction:
+    """The mean over the image and its mirror image at many sizes, each fitted to the first.
+
+    There are at least two passes, and more until the next would take longer than ``budget`` seconds in all.
+    """
     first = model.predict(image)
-    total, seconds = np.zeros_like(first.values, np.float64), 0.0
-    for share in (1.0, 0.75, 1.25):
+    total, seconds, count = np.zeros_like(first.values, np.float64), 0.0, 0
+    for share, turned in itertools.product(SIZES, (False, True)):
         sized = copy.copy(model)
         sized.working = round(share * model.working)
-        for turned in (False, True):
-            view = np.ascontiguousarray(image[:, ::-1]) if turned else image
-            answer = sized.predict(view)
-            values = answer.values[:, ::-1] if turned else answer.values
-            scale, shift = fit_scale_shift(values.ravel(), first.values.ravel())
-            total += scale * values + shift
-            seconds += answer.seconds
-    return replace(first, values=np.maximum(total / 6, 0).astype(np.float32), seconds=seconds)
+        answer = sized.predict(np.ascontiguousarray(image[:, ::-1]) if turned else image)
+        values = answer.values[:, ::-1] if turned else answer.values
+        scale, shift = fit_scale_shift(values.ravel(), first.values.ravel())
+        total += scale * values + shift
+        seconds, count = seconds + answer.seconds, count + 1
+        if count >= 2 and seconds + answer.seconds > budget:
+            break
+    return replace(first, values=np.maximum(total / count, 0).astype(np.float32), seconds=seconds)
 
 
 class Inverted(MonoNet):
