@@ -101,6 +101,42 @@ def test_a_refinement_that_does_not_fit_into_memory_is_refused(photo, model, qui
         depthlight.refine(photo, model=model, prior="none", recipe=quick())
 
 
+def test_measured_depth_is_kept_and_gives_metres(photo, model, pull, quick):
+    """The prior wants a bump; where the plain answer was measured, it stays, up to the scale and shift of metres."""
+    config = quick(steps=60, optimise=("depth",), lr_depth=1e-2, lights=1, anchored=50.0)
+    before = model.predict(photo).values.astype(np.float64)
+    inverse = 0.2 + 0.6 * (before - before.min()) / np.ptp(before)
+    measured = np.where(np.arange(64)[None, :] < 32, 1 / inverse, 0)
+    free = depthlight.refine(photo, model=model, prior=pull, recipe=config)
+    kept = depthlight.refine(photo, model=model, prior=pull, recipe=config, measured=measured)
+    change = [np.abs(result.after - result.before) for result in (free, kept)]
+    assert change[1][:, :28].mean() < 0.5 * change[0][:, :28].mean(), "anchored"
+    assert change[1][:, 36:].mean() > 0.5 * change[0][:, 36:].mean(), "free to change"
+    assert set(kept.history[0]) == {"restart", "step", "guidance", "smoothness", "anchored", "loss"}
+    assert kept.history[0]["anchored"] == pytest.approx(0, abs=1e-5)
+    assert kept.anchored is not None and free.anchored is None
+    known = measured > 0
+    assert np.median(np.abs(kept.anchored.depth[known] / measured[known] - 1)) < 0.02
+    assert kept.summary()["anchor"]["trusted_share"] > 0.8
+    with pytest.raises(InputError, match="the measured depth"):
+        depthlight.refine(photo, model=model, prior=pull, recipe=config, measured=measured[:10])
+    with pytest.raises(InputError, match="measured is for one photo"):
+        depthlight.refine(photo, photo, model=model, measured=measured)
+
+
+def test_anchors_pull_the_map_to_what_was_measured(photo, model, quick):
+    config = quick(steps=80, optimise=("depth",), lr_depth=3e-2, smoothness=0.0, anchored=10.0)
+    before = model.predict(photo).values.astype(np.float64)
+    inverse = 0.2 + 0.6 * (before - before.min()) / np.ptp(before)
+    truth = inverse * (1 + 0.05 * np.sin(np.arange(64) / 5))[None, :]
+    result = depthlight.refine(photo, model=model, prior="none", recipe=config, measured=1 / truth)
+    errors = []
+    for values in (result.before, result.after):
+        scale, shift = np.polyfit(values.ravel().astype(np.float64), truth.ravel(), 1)
+        errors.append(np.abs(scale * values + shift - truth).mean())
+    assert errors[1] < 0.5 * errors[0]
+
+
 def test_both_axes_keep_their_focal_length(net, quick):
     """48×64 px of a photo of 48×128: a plane seen along its slope is steeper than with square pixels."""
     tensor = torch.zeros(1, 3, 48, 64)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from depthlight.infer import mono
+from depthlight.io.depth_files import write_depth
 from depthlight.io.inverse_depth import read_inverse_depth
 from depthlight.refine import files, priors
 
@@ -43,8 +44,11 @@ def test_one_photo(workshop, call):
     status, out, err = call("refine", "photo.png", "-o", "out", "--recipe", "r.toml", "--steps", 4, "--seed", 9)
     assert status == 0 and "tiny" in out and "4 steps" in out and not err
     facts = facts_of(workshop / "out")
-    assert sorted(facts["files"]) == sorted(set(files.OWNED) - {"result.json"}), "everything is listed"
-    assert {path.name for path in (workshop / "out").iterdir()} == set(files.OWNED), "and nothing else is there"
+    metric = {"depth.npy", "depth.png", "depth.json"}
+    assert sorted(facts["files"]) == sorted(set(files.OWNED) - {"result.json"} - metric), "everything is listed"
+    assert {path.name for path in (workshop / "out").iterdir()} == set(files.OWNED) - metric, (
+        "and nothing else is there"
+    )
     assert (facts["model"], facts["prior"]["name"], facts["recipe"]) == ("tiny", "pull", "r.toml")
     assert (facts["config"]["seed"], facts["config"]["steps"], facts["steps_done"]) == (9, 4, 4)
     assert facts["weights_sha256"] == "0" * 64 and facts["stopped"] == "" and facts["seconds"] > 0
@@ -54,10 +58,28 @@ def test_one_photo(workshop, call):
     stored, meta = read_inverse_depth(workshop / "out" / "inverse_depth.png")
     assert np.abs(stored - after).max() <= meta["encodings"]["png"]["scale"]
     for name in files.OWNED:
-        if name.endswith(".png") and name != "inverse_depth.png":
+        if name.endswith(".png") and name not in ("inverse_depth.png", "depth.png"):
             with Image.open(workshop / "out" / name) as picture:
                 assert picture.mode == "RGB"
     assert len((workshop / "out" / "losses.csv").read_text().splitlines()) == 5
+
+
+def test_measured_depth_gives_metres(workshop, call, model, photo):
+    before = model.predict(photo).values
+    metres = 1 / (0.2 + 0.6 * (before - before.min()) / np.ptp(before))
+    write_depth(workshop / "measured.npy", np.where(np.arange(64)[None, :] < 40, metres, 0).astype(np.float32))
+    how = ("-o", "out", "--recipe", "r.toml", "--prior", "none")
+    assert call("refine", "photo.png", *how, "--anchor", "measured.npy")[0] == 0
+    facts = facts_of(workshop / "out")
+    assert {"depth.npy", "depth.png", "depth.json"} <= set(facts["files"]) and "anchored" in facts["losses"]
+    assert facts["anchor"]["trusted_share"] > 0.8
+    depth = np.load(workshop / "out/depth.npy")
+    assert np.median(np.abs(depth / metres - 1)) < 0.05
+    assert call("refine", "photo.png", *how)[0] == 0
+    assert not (workshop / "out/depth.npy").exists(), "not of this request"
+    (workshop / "many").mkdir()
+    status, _, err = call("refine", "many", *how, "--anchor", "measured.npy")
+    assert status == 2 and err.count("\n") == 1
 
 
 def test_no_prior_is_smoothness_alone(workshop, call):
@@ -70,7 +92,7 @@ def test_no_prior_is_smoothness_alone(workshop, call):
 def test_same_seed_same_files(workshop, call):
     for name in ("a", "b"):
         assert call("refine", "photo.png", "-o", name, "--recipe", "r.toml")[0] == 0
-    for name in files.OWNED[1:]:
+    for name in facts_of(workshop / "a")["files"]:
         assert (workshop / "a" / name).read_bytes() == (workshop / "b" / name).read_bytes(), name
 
 

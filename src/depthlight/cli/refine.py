@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.extras import require
 from ..core.registry import sha256_of
 from ..core.signals import StopFlag, StopRequestedError
 from ..infer.folder import need_apart, need_writable
+from ..io.depth_files import read_depth
 from ..io.images import read_image
 from .common import DeviceOption, JsonFlag, MaxDispOption, QuietFlag, ThreadsOption, say
 from .refine_stereo import pair_task
@@ -42,6 +45,7 @@ class PhotoTask(RefineTask[PhotoJob]):
     recipe: str
     config: RefineConfig
     focal: float | None
+    anchor: Path | None
     precision: str
 
     def facts(self, job: PhotoJob) -> dict[str, Any]:
@@ -57,6 +61,7 @@ class PhotoTask(RefineTask[PhotoJob]):
             "prior": self.guidance.describe() if self.guidance else self.prior,
             "config": to_dict(self.config),
             "focal": self.focal,
+            **({} if self.anchor is None else {"anchor": sha256_of(self.anchor)}),
         }
 
     def do(self, job: PhotoJob, stop: StopFlag, on_step: OnStep) -> dict[str, Any]:
@@ -71,6 +76,7 @@ class PhotoTask(RefineTask[PhotoJob]):
             prior=self.guidance if self.guidance is not None else self.prior,
             recipe=self.config,
             focal=self.focal,
+            measured=None if self.anchor is None else _measured(self.anchor),
             precision=self.precision,
             keep=job.folder / STATE,
             resume=self.resume,
@@ -115,6 +121,10 @@ def refine(
     focal: Annotated[
         float | None, typer.Option("--focal", help="Focal length, px of the photo: normals of a pinhole camera.")
     ] = None,
+    anchor: Annotated[
+        Path | None,
+        typer.Option("--anchor", help="Measured depth of the photo in m (0 = unknown): kept to, and gives metres."),
+    ] = None,
     max_disp: MaxDispOption = None,
     calib: Annotated[
         Path | None, typer.Option(help="Calibration of the rectified pair: adds metres and a cloud.")
@@ -140,14 +150,17 @@ def refine(
         _refuse("a pair", max_disp=max_disp, calib=calib)
         overrides = {"steps": steps, "restarts": restarts, "seed": seed, "guidance": {"prompt": prompt}}
         jobs: list[Any] = photo_jobs(photo, out)
+        if anchor is not None and photo.is_dir():
+            raise InputError("--anchor goes with one photo, and a folder was given", hint="Run it photo by photo")
         task = _photo_task(
-            model, prior, recipe, device=device, precision=precision, focal=focal, resume=resume, overrides=overrides
-        )
-        inputs = [job.photo for job in jobs] + [Path(text) for text in (model, prior, recipe) if text]
+            model, prior, recipe, device=device, precision=precision, focal=focal, anchor=anchor, resume=resume,
+            overrides=overrides,
+        )  # fmt: skip
+        inputs = [job.photo for job in jobs] + [Path(text) for text in (model, prior, recipe, anchor) if text]
     else:
         given_precision = None if precision == "fp32" else precision
         _refuse(
-            "one photo", prior=prior, restarts=restarts, seed=seed, prompt=prompt, focal=focal,
+            "one photo", prior=prior, restarts=restarts, seed=seed, prompt=prompt, focal=focal, anchor=anchor,
             precision=given_precision,
         )  # fmt: skip
         jobs = pair_jobs(photo, right, out)
@@ -178,6 +191,12 @@ def _refuse(wanted: str, **given: Any) -> None:
             raise InputError(f"{flag} is for {wanted}", hint=f"Leave it out, or give {wanted}")
 
 
+def _measured(path: Path) -> NDArray[np.float32]:
+    """Metres, 0 where unknown."""
+    found = read_depth(path)
+    return np.where(found.valid_HW, found.depth_HW, np.float32(0))
+
+
 def _photo_task(
     model: str | None,
     prior: str | None,
@@ -186,6 +205,7 @@ def _photo_task(
     device: str,
     precision: str,
     focal: float | None,
+    anchor: Path | None,
     resume: bool,
     overrides: dict[str, Any],
 ) -> PhotoTask:
@@ -196,6 +216,8 @@ def _photo_task(
     from ..refine.priors import NONE, load_guidance, needs_photo
 
     config = load_recipe(recipe, overrides)
+    if anchor is not None:
+        _measured(anchor)
     if focal is not None and not focal > 0:
         raise InputError(f"--focal is {focal}", expected="a focal length in px, above 0")
     loaded = load_mono(model, device=device)
@@ -212,5 +234,6 @@ def _photo_task(
         recipe=recipe,
         config=config,
         focal=focal,
+        anchor=anchor,
         precision=precision,
     )

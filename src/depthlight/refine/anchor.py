@@ -70,7 +70,7 @@ class Anchored:
     Attributes:
         depth: (H, W) float32 metres; 0 where it is unknown (behind the farthest that can be told).
         scale, shift: ``1 / depth = scale · relative + shift`` before the correction, in 1/m.
-        anchors: measured pixels; ``trusted`` is the share that the fit believes.
+        anchors: measured pixels; ``trusted`` is the share that the fit believes, ``trusted_HW`` (bool) says which.
         error_before, error_after: median relative depth error at the trusted anchors, without and with the correction.
     """
 
@@ -79,6 +79,7 @@ class Anchored:
     shift: float
     anchors: int
     trusted: float
+    trusted_HW: NDArray[np.bool_]
     error_before: float
     error_after: float
 
@@ -138,6 +139,7 @@ def anchor(
         shift=shift,
         anchors=int(valid_HW.sum()),
         trusted=float(trusted_HW.sum() / valid_HW.sum()),
+        trusted_HW=trusted_HW,
         error_before=_relative_error(aligned_HW, measured_HW, trusted_HW),
         error_after=_relative_error(metric_HW, measured_HW, trusted_HW),
     )
@@ -163,6 +165,30 @@ def anchor_prediction(
     found = anchor(prediction.values, depth_HW, valid_HW=valid_HW, config=config)
     given = None if focal is None else "given"
     return replace(prediction, values=found.depth, quantity="depth", focal=focal, focal_from=given), found
+
+
+def wanted_change(
+    before_HW: NDArray[np.floating[Any]], depth_HW: NDArray[np.floating[Any]], found: Anchored, size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """By how much the relative map should change to meet the trusted anchors, at ``size`` (h, w), and their weights.
+
+    Args:
+        before_HW: the relative map that was anchored.
+        depth_HW: the measured depth, m.
+        found: what :func:`anchor` made of the two.
+        size: of the result.
+
+    Returns:
+        (h, w) float32 in the unit of ``before_HW``, 0 where there is no anchor; and 0..1, the share of each cell that
+        trusted anchors are.
+    """
+    height, width = size
+    trusted_HW = found.trusted_HW.astype(np.float32)
+    target_HW = np.where(found.trusted_HW, (1 / np.where(found.trusted_HW, depth_HW, 1) - found.shift) / found.scale, 0)
+    change_HW = np.where(found.trusted_HW, target_HW - before_HW, 0).astype(np.float32)
+    share_hw = np.asarray(cv2.resize(trusted_HW, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    total_hw = np.asarray(cv2.resize(change_HW, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    return np.where(share_hw > 0, total_hw / np.maximum(share_hw, 1e-9), 0).astype(np.float32), share_hw
 
 
 # ------------------------------------------------------------------------------------------------ scale and shift

@@ -23,6 +23,7 @@ from ..infer.memory import need_memory
 from ..infer.mono import BYTES_PER_PIXEL
 from ..io.images import ImageSource, as_image
 from . import priors
+from .anchor import anchor, wanted_change
 from .config import RefineConfig, changed, load_recipe, without_guidance
 from .guidance import Guidance
 from .keeping import Keeping, Row
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 BYTES_PER_LIGHT = 600  # a pixel of the working size
 SMALLEST = 8  # px: less has no normals to speak of
-_ONLY_PHOTO = ("prior", "restarts", "seed", "prompt", "focal", "precision")
+_ONLY_PHOTO = ("prior", "restarts", "seed", "prompt", "focal", "measured", "precision")
 _ONLY_PAIR = ("max_disp",)
 
 
@@ -79,6 +80,7 @@ def refine_photo(
     seed: int | None = None,
     prompt: str | None = None,
     focal: float | None = None,
+    measured: NDArray[np.floating[Any]] | None = None,
     device: str = "auto",
     precision: str = "fp32",
     keep: Path | None = None,
@@ -99,6 +101,8 @@ def refine_photo(
         recipe: ``"fast"``, ``"paper"``, a ``.toml`` file, or a configuration.
         steps, restarts, seed, prompt: laid over the recipe.
         focal: focal length, px of the photo; normals then come from a pinhole camera.
+        measured: depth of some pixels, (H, W) of the photo, metres, 0 or not finite where it is unknown: the refinement
+            stays close to it, and the result has metres (:func:`~depthlight.refine.anchor.anchor`).
         device: ``auto``, ``cpu`` or ``cuda``; of what is loaded here.
         precision: of a diffusion prior: ``fp32``, ``bf16`` or ``fp16``.
         keep: folder for the state of the run; ``keep_seconds`` between two.
@@ -132,23 +136,26 @@ def refine_photo(
     guidance = _guidance(prior, config, photo_HW3, loaded.device, precision)
     if guidance is None:
         config = without_guidance(config)
+    before_HW = np.asarray(loaded.predict(photo_HW3).values, np.float32)
+    aims = None if measured is None else _aims(before_HW, measured)
     run = Refinement(
         loaded.net,
         loaded.prepare(photo_HW3, size),
         config,
         guidance,
         sides=(photo_HW3.shape[0], photo_HW3.shape[1]),
+        anchors=aims,
         keeping=None
         if keep is None
-        else Keeping(keep, request(photo_HW3, loaded, guidance, config), seconds=keep_seconds, resume=resume),
+        else Keeping(keep, request(photo_HW3, loaded, guidance, config, measured), seconds=keep_seconds, resume=resume),
         on_map=None if on_map is None else lambda raw: on_map(_plain(raw)),
     )
-    before_HW = np.asarray(loaded.predict(photo_HW3).values, np.float32)
     outcome = run.run(on_step=on_step, should_stop=should_stop)
     start_hw, refined_hw, *runs = (_plain(raw) for raw in (outcome.start_B1hw, outcome.refined_B1hw, *outcome.runs))
+    after_HW = applied(before_HW, start_hw, refined_hw, photo_HW3, config)
     return RefineResult(
         before=before_HW,
-        after=applied(before_HW, start_hw, refined_hw, photo_HW3, config),
+        after=after_HW,
         start=start_hw,
         refined=refined_hw,
         runs=tuple(runs),
@@ -160,6 +167,7 @@ def refine_photo(
         config=config,
         unit=run.unit * fitted_slope(start_hw, before_HW),
         seconds=outcome.seconds,
+        anchored=None if measured is None else anchor(after_HW, measured),
     )
 
 
@@ -209,16 +217,41 @@ def applied(
 
 
 def request(
-    photo_HW3: NDArray[np.uint8], model: MonoModel, guidance: Guidance | None, config: RefineConfig
+    photo_HW3: NDArray[np.uint8],
+    model: MonoModel,
+    guidance: Guidance | None,
+    config: RefineConfig,
+    measured: NDArray[np.floating[Any]] | None = None,
 ) -> dict[str, Any]:
     """Everything a result depends on, as plain values."""
-    pixels = hashlib.sha256(f"{photo_HW3.shape}".encode() + np.ascontiguousarray(photo_HW3).tobytes())
-    return {
-        "photo": pixels.hexdigest(),
+    facts = {
+        "photo": _hash(photo_HW3),
         **_identity(model),
         "prior": None if guidance is None else guidance.describe(),
         "config": to_dict(config),
     }
+    return facts if measured is None else facts | {"measured": _hash(measured)}
+
+
+def _hash(values: NDArray[Any]) -> str:
+    return hashlib.sha256(f"{values.shape}".encode() + np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+def _aims(
+    before_HW: NDArray[np.float32], measured_HW: NDArray[np.floating[Any]]
+) -> Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Of the first raw map: what measured depth wants changed in it, in its own unit.
+
+    Raises:
+        InputError, NonFiniteError: see :func:`~depthlight.refine.anchor.anchor`.
+    """
+    found = anchor(before_HW, measured_HW)
+
+    def of(start_hw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        change_hw, weight_hw = wanted_change(before_HW, measured_HW, found, (start_hw.shape[0], start_hw.shape[1]))
+        return change_hw / np.float32(fitted_slope(start_hw, before_HW)), weight_hw
+
+    return of
 
 
 def _size(photo_HW3: NDArray[np.uint8], config: RefineConfig, model: MonoModel) -> tuple[int, int]:

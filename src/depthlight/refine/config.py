@@ -70,6 +70,7 @@ class RefineConfig:
         residual: optimise what is added to the tokens, so that weight decay pulls to the start and not to zero.
         min_stride: optimise only token maps at least this much coarser than the working size; 0 = all.
         smoothness: weight of the mean absolute Laplacian; 0 turns it off.
+        anchored: weight of the distance from measured depth, as a share of the map's range, where some is given.
         scale, shift: of the pseudo depth ``(scale + tanh(offset)) / (raw + shift)``.
         unit: of the raw values that enter the pseudo depth: the network's own, or ``standard``: the scale at which the
             small priors have seen depth (:func:`depthlight.refine.patches.standard_raw`), settled by the first answer.
@@ -97,6 +98,7 @@ class RefineConfig:
     residual: bool = False
     min_stride: int = 0
     smoothness: float = 1.0
+    anchored: float = 10.0
     scale: float = 7.0
     shift: float = 0.1
     unit: Literal["network", "standard"] = "network"
@@ -109,7 +111,7 @@ class RefineConfig:
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
 
     def __post_init__(self) -> None:
-        _need_numbers(self, ("shortest", "render", "weight_decay", "min_stride", "smoothness", "seed"))
+        _need_numbers(self, ("shortest", "render", "weight_decay", "min_stride", "smoothness", "anchored", "seed"))
         rates = ("lr_tokens", "lr_head", "lr_offset", "lr_depth")
         _need_numbers(self, ("longest", "steps", "restarts", "lights", *rates, "shift", "focal"), positive=True)
         for name, most in (("longest", LARGEST), ("render", LARGEST), ("seed", LARGEST_SEED)):

@@ -1,7 +1,8 @@
 """A refinement as a folder of files; ``result.json``, written last, says that it is whole.
 
 Layout: ``before.npy`` and ``after.npy`` (relative inverse depth, (H, W) float32), ``inverse_depth.png`` +
-``inverse_depth.json`` (after), ``normals_before.png`` and ``normals_after.png``, ``relit.png`` (the photo under four
+``inverse_depth.json`` (after), with measured depth ``depth.npy``, ``depth.png`` + ``depth.json`` (after, metres,
+0 = unknown), ``normals_before.png`` and ``normals_after.png``, ``relit.png`` (the photo under four
 fixed lights, before and after), ``difference.png``, ``losses.png`` and ``losses.csv``, ``preview.png``, and
 ``result.json``. While a run is under way its state is in ``state/``.
 
@@ -27,6 +28,7 @@ from ..infer.folder import RESULT, clear
 from ..io.atomic import atomic_path, atomic_write_bytes
 from ..io.charts import line_chart
 from ..io.colour import robust_range
+from ..io.depth_files import write_depth
 from ..io.inverse_depth import write_inverse_depth
 from ..io.pictures import map_panel, panel, sheet, write_image
 from .keeping import forget
@@ -41,6 +43,9 @@ OWNED = (
     "after.npy",
     "inverse_depth.png",
     "inverse_depth.json",
+    "depth.npy",
+    "depth.png",
+    "depth.json",
     "normals_before.png",
     "normals_after.png",
     "relit.png",
@@ -79,6 +84,9 @@ def save_refinement(
             np.save(temporary, values_HW, allow_pickle=False)
     meta = {"model": result.model["model"], "refined": True}
     write_inverse_depth(folder / "inverse_depth.png", result.after, meta=meta)
+    if result.anchored is not None:
+        for suffix in ("npy", "png"):
+            write_depth(folder / f"depth.{suffix}", result.anchored.depth, meta=meta)
     for name, picture in _pictures(result, photo_HW3).items():
         write_image(folder / name, picture)
     if result.history:

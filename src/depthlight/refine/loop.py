@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.errors import InputError, NonFiniteError
@@ -76,6 +78,8 @@ class Refinement:
         config: what to do.
         guidance: the prior, or None for smoothness alone. Not asked where ``config.guidance.weight`` is 0.
         sides: height and width of the photo before it came to working size, where rounding has changed their ratio.
+        anchors: of the first raw map, (h, w), the change that measured depth wants of it and the weight of each pixel,
+            (h, w); None without measurements.
         keeping: where to keep the state; None keeps none.
         on_map: shown the raw map so far, (1, 1, h, w), after every step.
 
@@ -91,6 +95,7 @@ class Refinement:
         guidance: Guidance | None = None,
         *,
         sides: tuple[int, int] | None = None,
+        anchors: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]] | None = None,
         keeping: Keeping | None = None,
         on_map: Callable[[Tensor], None] | None = None,
     ) -> None:
@@ -99,6 +104,8 @@ class Refinement:
             raise InputError(f"{photo_B3hw.shape[0]} photos to refine at once", expected="one")
         self.net, self.photo_B3hw, self.config, self.keeping = net, photo_B3hw, config, keeping
         self._sides = sides or self._size()
+        self._anchors = anchors
+        self._goal: tuple[Tensor, Tensor] | None = None
         self.guidance = guidance if config.guidance.weight else None
         self.progress = Progress()
         self.generator = torch.Generator()
@@ -130,6 +137,7 @@ class Refinement:
                 tokens = [token.detach() for token in self.net.encode(self.photo_B3hw)]
                 start_B1hw = self.net.decode(tokens, self._size()).detach()
             self._settle_unit(start_B1hw)
+            self._settle_goal(start_B1hw)
             state = self._resumed()
             stopped = None
             while stopped is None and self.progress.restart < self.config.restarts:
@@ -153,6 +161,15 @@ class Refinement:
             raise NonFiniteError("the depth network's answer for this photo is not finite", hint="Try another --model")
         if self.config.unit == "standard":
             self.unit = float(start_B1hw.max() / standard_raw(start_B1hw).max())
+
+    def _settle_goal(self, start_B1hw: Tensor) -> None:
+        """Where measured depth wants the raw map, with its weights; the whole is a share of the map's range."""
+        if self._anchors is None or not self.config.anchored:
+            return
+        change_hw, weight_hw = (torch.from_numpy(values) for values in self._anchors(start_B1hw[0, 0].cpu().numpy()))
+        low, high = start_B1hw.aminmax()
+        weight_B1hw = (weight_hw / weight_hw.sum().clamp(min=1e-9)).to(start_B1hw) / (high - low).clamp(min=1e-9)
+        self._goal = start_B1hw + change_hw.to(start_B1hw), weight_B1hw
 
     def _begin(self, variables: Variables, start_B1hw: Tensor, state: checkpoint.State | None) -> None:
         """Random numbers and variables of this restart: fresh, or as the state has them."""
@@ -231,6 +248,9 @@ class Refinement:
             terms["guidance"] = self.config.guidance.weight * loss
         if self.config.smoothness:
             terms["smoothness"] = self.config.smoothness * render.smoothness(raw_B1hw)
+        if self._goal is not None:
+            goal_B1hw, weight_B1hw = self._goal
+            terms["anchored"] = self.config.anchored * (weight_B1hw * (raw_B1hw - goal_B1hw).abs()).sum()
         return terms
 
     def _scene(self, raw_B1hw: Tensor, offset: Tensor) -> Scene:

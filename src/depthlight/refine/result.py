@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.config import to_dict
 from ..geometry.normals import normals_orthographic, normals_pinhole, pseudo_depth
+from .anchor import Anchored
 from .config import RefineConfig
 
 
@@ -32,6 +33,7 @@ class RefineResult:
         recipe, config: what was done.
         unit: the raw value that stands for 1 in the pseudo depth.
         seconds: wall time of the optimisation.
+        anchored: ``after`` in metres, where measured depth was given.
     """
 
     before: NDArray[np.float32]
@@ -47,6 +49,7 @@ class RefineResult:
     config: RefineConfig
     unit: float
     seconds: float
+    anchored: Anchored | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def normals(self, *, before: bool = False) -> NDArray[np.float32]:
@@ -82,5 +85,6 @@ class RefineResult:
             "mean_change": float(change.mean()) / span if span else 0.0,  # share of the range before
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
+            **({} if self.anchored is None else {"anchor": self.anchored.summary()}),
             **self.facts,
         }
