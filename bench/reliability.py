@@ -172,7 +172,7 @@ BARS = (
     Bar(
         "M1",
         "peak memory predicted within 25 % ([all](how-to/large-images-and-ranges.md))",
-        ("tests/infer/test_memory.py",),
+        ("tests/infer/test_tiles.py",),
         "{memory_low:.0f} to {memory_high:+.0f} %",
     ),
     Bar(

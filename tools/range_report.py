@@ -37,6 +37,7 @@ PAGES = {
     "range": DOCS / "explanation" / "range.md",
     "tiles": DOCS / "how-to" / "large-images-and-ranges.md",
     "memory": DOCS / "how-to" / "large-images-and-ranges.md",
+    "large": DOCS / "how-to" / "large-images-and-ranges.md",
 }
 Map = NDArray[np.float32]
 FARS = (330, 200, 260)  # px by which the thin things of scene i are out of range
@@ -258,12 +259,17 @@ def main() -> None:
 
 def write_tables(stored: dict[str, Any]) -> None:
     """The tables of the pages, each between the markers of its kind."""
-    tables: dict[str, list[str]] = {"range": [], "tiles": [], "memory": []}
+    tables: dict[str, list[str]] = {"range": [], "tiles": [], "memory": [], "large": []}
     for key, part in stored.items():
         kind, _, backend = key.partition(".")
         if kind == "large":
-            continue
-        if kind == "memory":
+            tables[kind] += [
+                "| pair | cap, GiB | peak, GiB | with saving | seconds, one thread |",
+                "|---|---|---|---|---|",
+            ]
+            peaks = f"{part['peak_gib']:.2f} | {part['peak_with_saving_gib']:.2f}"
+            tables[kind].append(f"| {part['size']} | {part['cap_gib']:g} | {peaks} | {part['seconds']} |")
+        elif kind == "memory":
             tables[kind] += ["| model | size | predicted MiB | measured MiB |", "|---|---|---|---|"]
             tables[kind] += [f"| {r['model']} | {r['size']} | {r['predicted']} | {r['measured']} |" for r in part]
         elif kind == "tiles":
