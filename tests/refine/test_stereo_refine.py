@@ -1,6 +1,7 @@
 """Adapting a stereo network to a pair: what changes, what does not, interruptions, faults, and wrong requests."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from depthlight.core.config import from_dict, to_dict
 from depthlight.core.errors import CheckpointError, ConfigError, InputError, UnknownNameError
 from depthlight.core.signals import StopRequestedError
 from depthlight.infer.stereo import StereoModel
+from depthlight.nets.checkpoints import save_safetensors
+from depthlight.nets.prior.denoiser import Denoiser, DenoiserConfig
 from depthlight.nets.stereo.las1 import LAS1
 from depthlight.nets.stereo.light import Light, LightConfig
 from depthlight.refine import stereo, stereo_api, stereo_files
@@ -93,7 +96,7 @@ def test_a_far_teacher_is_reached_through_the_scores(tiny, views):
     """The nearest bins alone give no gradient towards a bin far away; the cross-entropy does."""
     left = torch.from_numpy(np.ascontiguousarray(views[0][:32, :64].transpose(2, 0, 1))).float()[None]
     everywhere = torch.ones(1, 32, 64)
-    pair = stereo.PairTensors(left, left.flip(-1), 20 * everywhere, everywhere, everywhere, 32)
+    pair = stereo.PairTensors(left, left.flip(-1), 20 * everywhere, everywhere, everywhere, 32, (32, 64))
     config = quick(steps=60, lr_logits=0.3, photometric=0.0, smoothness=0.0)
     outcome = stereo.StereoRefinement(tiny, pair, config).run()
     assert float((outcome.start_BHW - 20).abs().mean()) > 3
@@ -241,13 +244,65 @@ def test_a_stop_is_heard_between_the_teachers_passes(model, views, monkeypatch):
     assert len(passes) == 2, "the plain one and the first"
 
 
+# ------------------------------------------------------------------------------------------------ re-lighting
+
+
+@dataclass
+class Brighter:
+    """A prior that wants re-lit views brighter on the left half, so that its gradient has somewhere to go."""
+
+    name: str = "brighter"
+
+    def loss(self, scene, *, progress, generator):
+        half = scene.relit_BL3HW.shape[-1] // 2
+        noise = 1e-3 * torch.randn((), generator=generator)
+        return (1 + noise) * (scene.relit_BL3HW[..., half:].mean() - scene.relit_BL3HW[..., :half].mean())
+
+    def describe(self):
+        return {"name": self.name}
+
+
+def test_relighting_is_a_term_of_its_own_and_resumes_to_the_bit(model, views, tmp_path):
+    config = quick(relight=5.0, photometric=0.0, smoothness=0.0, closeness=0.0, optimise=("disparity",))
+    whole = depthlight.refine(*views, model=model, prior=Brighter(), recipe=config)
+    assert set(whole.history[0]) == {"step", "relight", "loss"}
+    assert not np.array_equal(whole.disparity, whole.before.disparity)
+    assert whole.history[-1]["relight"] < whole.history[0]["relight"]
+    other = depthlight.refine(*views, model=model, prior=Brighter(), recipe=quick(**(vars(config) | {"seed": 1})))
+    assert not np.array_equal(other.disparity, whole.disparity), "other lights"
+    steps = []
+    how = {"model": model, "prior": Brighter(), "recipe": config, "keep": tmp_path}
+    with pytest.raises(StopRequestedError):
+        depthlight.refine(*views, **how, on_step=steps.append, should_stop=lambda: len(steps) == 3)
+    resumed = depthlight.refine(*views, **how, resume=True)
+    assert np.array_equal(resumed.disparity, whole.disparity) and resumed.history == whole.history
+    with pytest.raises(CheckpointError, match="another refinement"):
+        depthlight.refine(*views, **(how | {"prior": Brighter("x")}), resume=True)
+
+
+def test_a_small_prior_relights_a_pair(model, views, tmp_path):
+    torch.manual_seed(0)
+    net = Denoiser(DenoiserConfig.tiny())
+    metadata = {"name": "relight.test", "family": "relight", "network": json.dumps(to_dict(net.config))}
+    save_safetensors(tmp_path / "prior.safetensors", net, metadata)
+    result = depthlight.refine(
+        *views, model=model, prior=str(tmp_path / "prior.safetensors"), recipe=quick(steps=2, relight=0.1)
+    )
+    assert {"relight", "photometric"} <= set(result.history[0]) and not result.stopped
+    assert np.isfinite(result.disparity).all()
+
+
 # ------------------------------------------------------------------------------------------------ requests
 
 
 def test_wrong_requests(model, views):
     left, right = views
-    with pytest.raises(InputError, match="prior is for one photo"):
-        depthlight.refine(left, right, model=model, prior="none")
+    with pytest.raises(InputError, match=r"a prior was given, and the recipe does not re-light"):
+        depthlight.refine(left, right, model=model, prior="relight")
+    with pytest.raises(InputError, match=r"sd-1\.5 cannot guide a stereo refinement"):
+        depthlight.refine(left, right, model=model, prior="sd-1.5", recipe=quick(relight=1.0))
+    with pytest.raises(InputError, match="restarts is for one photo"):
+        depthlight.refine(left, right, model=model, restarts=3)
     with pytest.raises(InputError, match="max_disp is for a pair"):
         depthlight.refine(left, max_disp=64)
     with pytest.raises(InputError, match=r"sgbm.* cannot be adapted"):
@@ -357,7 +412,8 @@ def test_a_fault_ends_with_status_1(workshop, call, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["left.png", "right.png", "--prior", "none"], "--prior is for one photo"),
+        (["left.png", "right.png", "--prior", "relight"], "the recipe does not re-light"),
+        (["left.png", "right.png", "--anchor", "calib.txt"], "--anchor is for one photo"),
         (["left.png", "right.png", "--seed", "1"], "--seed is for one photo"),
         (["left.png", "--max-disp", "64"], "--max-disp is for a pair"),
         (["left.png", "--calib", "calib.txt"], "--calib is for a pair"),

@@ -12,7 +12,7 @@ from ..io.images import read_image
 from ..refine import files, stereo_files
 from ..refine.api import configured, refine_photo
 from ..refine.priors import NONE, load_guidance, needs_photo
-from ..refine.stereo_api import adaptable, refine_stereo, stereo_configured
+from ..refine.stereo_api import adaptable, refine_stereo, relighting_prior, stereo_configured
 from .kinds import PHOTO, Kind, Opened, Paths, read_pair, torch_threads
 
 
@@ -60,6 +60,7 @@ class RefinePair(Kind):
     """Refined disparity of pairs, as ``depthlight refine LEFT RIGHT`` writes it."""
 
     model: str | None = None
+    prior: str | None = None
     recipe: str = "fast"
     steps: int | None = None
     max_disp: int | None = None
@@ -70,16 +71,20 @@ class RefinePair(Kind):
     def open(self) -> Opened:
         torch_threads(self.threads)
         config = stereo_configured(self.recipe, steps=self.steps)
-        matcher = adaptable(self.model, self.device)[0]
+        matcher, backend = adaptable(self.model, self.device)
         matcher.check_range(self.max_disp)
+        guidance = relighting_prior(self.prior, config, backend.device)
 
         def do(paths: Paths, folder: Path) -> str:
             left_HW3, right_HW3, rig = read_pair(paths)
-            result = refine_stereo(left_HW3, right_HW3, model=matcher, recipe=config, max_disp=self.max_disp)
+            result = refine_stereo(
+                left_HW3, right_HW3, model=matcher, prior=guidance, recipe=config, max_disp=self.max_disp
+            )
             stereo_files.save_stereo_refinement(folder, replace(result, recipe=self.recipe), left_HW3, rig=rig)
             return _told(result.stopped)
 
-        return Opened(asdict(matcher.identity) | {"config": to_dict(config)}, do)
+        told = {} if guidance is None else {"prior": guidance.describe()}
+        return Opened(asdict(matcher.identity) | {"config": to_dict(config), **told}, do)
 
 
 def _told(stopped: str) -> str:

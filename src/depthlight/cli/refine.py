@@ -160,15 +160,16 @@ def refine(
     else:
         given_precision = None if precision == "fp32" else precision
         _refuse(
-            "one photo", prior=prior, restarts=restarts, seed=seed, prompt=prompt, focal=focal, anchor=anchor,
+            "one photo", restarts=restarts, seed=seed, prompt=prompt, focal=focal, anchor=anchor,
             precision=given_precision,
         )  # fmt: skip
         jobs = pair_jobs(photo, right, out)
         task = pair_task(
-            jobs[0].left, model, recipe, steps=steps, max_disp=max_disp, calib=calib, device=device, resume=resume
-        )
+            jobs[0].left, model, recipe, prior=prior, steps=steps, max_disp=max_disp, calib=calib, device=device,
+            resume=resume,
+        )  # fmt: skip
         inputs = [path for job in jobs for path in (job.left, job.right)]
-        inputs += [calib, *(Path(text) for text in (model, recipe) if text)]
+        inputs += [calib, *(Path(text) for text in (model, prior, recipe) if text)]
     need_apart([job.folder for job in jobs], inputs, task.owned)
     need_writable(out)
     with StopFlag() as stop:

@@ -17,6 +17,7 @@ from .work import PairJob
 if TYPE_CHECKING:
     from ..geometry.rig import StereoRig
     from ..infer.stereo import StereoModel
+    from ..refine.guidance import Guidance
     from ..refine.stereo_config import StereoRefineConfig
 
 
@@ -29,6 +30,7 @@ class PairTask(RefineTask[PairJob]):
     steps: int
     resume: bool
     model: StereoModel
+    guidance: Guidance | None
     recipe: str
     config: StereoRefineConfig
     max_disp: int | None
@@ -48,6 +50,7 @@ class PairTask(RefineTask[PairJob]):
             "max_disp": self.max_disp,
             "calib": self.calib,
             "config": to_dict(self.config),
+            **({} if self.guidance is None else {"prior": self.guidance.describe()}),
         }
 
     def do(self, job: PairJob, stop: StopFlag, on_step: OnStep) -> dict[str, Any]:
@@ -62,6 +65,7 @@ class PairTask(RefineTask[PairJob]):
             left_HW3,
             right_HW3,
             model=self.model,
+            prior=self.guidance,
             recipe=self.config,
             max_disp=self.max_disp,
             keep=job.folder / STATE,
@@ -94,6 +98,7 @@ def pair_task(
     model: str | None,
     recipe: str,
     *,
+    prior: str | None,
     steps: int | None,
     max_disp: int | None,
     calib: Path | None,
@@ -101,18 +106,20 @@ def pair_task(
     resume: bool,
 ) -> PairTask:
     """What can be wrong with the request is told here; ``first`` is the left view the calibration is read for."""
-    from ..refine.stereo_api import adaptable, stereo_configured
+    from ..refine.stereo_api import adaptable, relighting_prior, stereo_configured
     from ..refine.stereo_files import OWNED
 
     config = stereo_configured(recipe, steps=steps)
     rig = rig_for(calib, first, side_by_side=False)
-    matcher = adaptable(model, device)[0]
+    matcher, backend = adaptable(model, device)
     matcher.check_range(max_disp)
+    guidance = relighting_prior(prior, config, backend.device)
     return PairTask(
         owned=OWNED,
         steps=config.steps,
         resume=resume,
         model=matcher,
+        guidance=guidance,
         recipe=recipe,
         config=config,
         max_disp=max_disp,

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 BYTES_PER_LIGHT = 600  # a pixel of the working size
 SMALLEST = 8  # px: less has no normals to speak of
-_ONLY_PHOTO = ("prior", "restarts", "seed", "prompt", "focal", "measured", "precision")
+_ONLY_PHOTO = ("restarts", "seed", "prompt", "focal", "measured", "precision")
 _ONLY_PAIR = ("max_disp",)
 
 

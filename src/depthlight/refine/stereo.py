@@ -5,8 +5,9 @@ over the disparity bins and to those of the convex upsampling, so that zero is t
 right view, warped by the disparity, to look like the left one where both see it; the disparity to bend only at the
 photo's edges; and the answer to stay close to the middle of a few cheap passes where these agree.
 
-Nothing here draws random numbers: the same pair, configuration, device and threads give the same bits, also after a
-kill and ``resume``. What is not finite ends a run; the last finite answer is kept.
+Only re-lighting, which is off by default, draws random numbers, seeded ones: the same pair, configuration, device and
+threads give the same bits, also after a kill and ``resume``. What is not finite ends a run; the last finite answer is
+kept.
 
 Shapes: B = 1 pair, C channels, D disparity bins, H × W padded size (multiples of the network's), h w = H/4 W/4.
 """
@@ -26,9 +27,11 @@ from ..nets.losses import LossConfig, bin_cross_entropy, smooth_l1
 from ..nets.ops import convex_upsample_quarter, local_soft_argmax
 from ..nets.stereo.base import StereoNet
 from ..nets.stereo.light import Light
+from .guidance import Guidance
 from .keeping import Keeping, NotFiniteTermError, Row, is_finite, need_finite, total
 from .photometric import EdgeAwareSmoothness, matched_colours, photometric
 from .stereo_config import StereoRefineConfig
+from .stereo_relight import StereoRelighting
 
 _SURE = 0.5  # weight above which the teacher also says which bin is right
 
@@ -38,7 +41,7 @@ class PairTensors:
     """What a refinement works on, all padded, float32: RGB in 0..255, disparity in px, shares in 0..1.
 
     ``weight_BHW`` says how much the teacher counts, ``visible_BHW`` is 1 where both views see the point. Both are 0 in
-    the padding.
+    the padding. ``size`` is (height, width) without it.
     """
 
     left_B3HW: Tensor
@@ -47,6 +50,7 @@ class PairTensors:
     weight_BHW: Tensor
     visible_BHW: Tensor
     max_disp: int
+    size: tuple[int, int]
 
 
 @dataclass
@@ -121,6 +125,7 @@ class StereoRefinement:
         net: of the ``light`` family; its weights and its mode are the same afterwards.
         pair: what it works on.
         config: what to do.
+        guidance: the re-lighting prior; not asked where ``config.relight`` is 0.
         keeping: where to keep the state; None keeps none.
         on_map: shown the disparity so far, (1, H, W) padded px, after every step.
     """
@@ -131,6 +136,7 @@ class StereoRefinement:
         pair: PairTensors,
         config: StereoRefineConfig,
         *,
+        guidance: Guidance | None = None,
         keeping: Keeping | None = None,
         on_map: Callable[[Tensor], None] | None = None,
     ) -> None:
@@ -144,6 +150,8 @@ class StereoRefinement:
         )
         self._smooth = EdgeAwareSmoothness(self._left_B3HW)
         self._bins = LossConfig(target="linear")
+        self._guidance = guidance if config.relight else None
+        self._relighting: StereoRelighting | None = None
 
     def run(
         self,
@@ -163,6 +171,11 @@ class StereoRefinement:
             start_BHW = self._answer()
         if not is_finite(start_BHW):
             raise NonFiniteError("the stereo network's answer for this pair is not finite", hint="Try another --model")
+        if self._guidance is not None:
+            left_B3HW, plain_BHW = self._unpadded(self._left_B3HW), self._unpadded(start_BHW)
+            self._relighting = StereoRelighting(
+                self._guidance, left_B3HW, plain_BHW, lights=self.config.lights, seed=self.config.seed
+            )
         stopped = ""
         self.progress.last_good_BHW = start_BHW
         self._resume()
@@ -192,6 +205,10 @@ class StereoRefinement:
         return StereoOutcome(
             start_BHW, self.progress.last_good_BHW, self.progress.history, stopped, self.progress.seconds
         )
+
+    def _unpadded(self, values: Tensor) -> Tensor:
+        height, width = self.pair.size
+        return values[..., :height, :width]
 
     def _answer(self) -> Tensor:
         return self.answer.disparity(self.answer.scores())
@@ -226,6 +243,9 @@ class StereoRefinement:
             if "logits" in self.answer.groups:  # what moves a score from a wrong bin to a far one
                 close = close + bin_cross_entropy(scores_BDhw, pair.teacher_BHW, pair.weight_BHW > _SURE, self._bins)
             found["closeness"] = config.closeness * close.mean()
+        if self._relighting is not None:
+            at = self.progress.step / max(config.steps - 1, 1)
+            found["relight"] = config.relight * self._relighting.loss(self._unpadded(disparity_BHW), progress=at)
         return found
 
     # -------------------------------------------------------------------------------------------- state
@@ -236,6 +256,7 @@ class StereoRefinement:
             progress={**vars(self.progress)},
             values={name: group.detach().clone() for name, group in self.answer.groups.items()},
             optimizer=self.answer.optimizer.state_dict(),
+            **({} if self._relighting is None else {"generator": self._relighting.generator.get_state()}),
         )
 
     @torch.no_grad()
@@ -250,6 +271,8 @@ class StereoRefinement:
         for name, group in self.answer.groups.items():
             group.copy_(state["values"][name])
         self.answer.optimizer.load_state_dict(state["optimizer"])
+        if self._relighting is not None:
+            self._relighting.generator.set_state(state["generator"])
 
 
 class _evaluating:  # noqa: N801 - a context manager

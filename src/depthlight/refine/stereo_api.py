@@ -30,7 +30,10 @@ from ..infer.prediction import StereoMatcher, StereoPrediction
 from ..infer.search_range import ONE_PASS
 from ..infer.stereo import StereoModel
 from ..io.images import ImageSource
+from .config import RefineConfig
+from .guidance import Guidance
 from .keeping import Keeping, Row
+from .priors import load_guidance, need_as_trained, needs_photo
 from .stereo import PairTensors, StereoRefinement
 from .stereo_config import StereoRefineConfig, load_stereo_recipe, stereo_changed
 from .stereo_result import StereoRefineResult
@@ -42,6 +45,7 @@ def refine_stereo(
     right: ImageSource,
     *,
     model: str | StereoMatcher | None = None,
+    prior: str | Guidance | None = None,
     recipe: str | StereoRefineConfig = "fast",
     steps: int | None = None,
     max_disp: int | None = None,
@@ -60,6 +64,7 @@ def refine_stereo(
     Args:
         left, right: the views; anything :func:`depthlight.io.images.as_image` takes, of one size.
         model: a name or file for :func:`depthlight.load`, or what it returned with ``backend="torch"``.
+        prior: of re-lighting, which the recipe turns on (``relight``): a name or file of a small prior, or a guidance.
         recipe: ``"fast"``, a ``.toml`` file, or a configuration.
         steps: laid over the recipe.
         max_disp: range to search, px; the model's own by default.
@@ -82,6 +87,7 @@ def refine_stereo(
     pair = read_pair(left, right)
     keep_freed_memory()
     matcher, backend = adaptable(model, device)
+    guidance = relighting_prior(prior, config, backend.device)
     _need_one_pass(matcher, max_disp)
     plain = matcher.predict(*pair, max_disp=max_disp, left_right=True)
     need_memory("the adaptation", _bytes_needed(pair, plain.max_disp))
@@ -95,9 +101,10 @@ def refine_stereo(
         backend.net,
         pair_tensors(pair, teacher, plain.max_disp, torch.device(backend.device)),
         config,
+        guidance=guidance,
         keeping=None
         if keep is None
-        else Keeping(keep, stereo_request(pair, plain, config), seconds=keep_seconds, resume=resume),
+        else Keeping(keep, stereo_request(pair, plain, config, guidance), seconds=keep_seconds, resume=resume),
         on_map=None if on_map is None else lambda values: on_map(unpadded(values)),
     )
     outcome = run.run(on_step=on_step, should_stop=should_stop)
@@ -119,6 +126,24 @@ def stereo_configured(recipe: str | StereoRefineConfig, *, steps: int | None = N
     if isinstance(recipe, str):
         return load_stereo_recipe(recipe, {"steps": steps})
     return stereo_changed(recipe, {"steps": steps})
+
+
+def relighting_prior(prior: str | Guidance | None, config: StereoRefineConfig, device: str) -> Guidance | None:
+    """The prior that the configuration asks for, None without re-lighting.
+
+    Raises:
+        InputError: a prior that nothing asks for, or one that reads; also what loading one raises.
+    """
+    if not config.relight:
+        if prior is not None:
+            raise InputError("a prior was given, and the recipe does not re-light", hint="Set relight in it, to 1 say")
+        return None
+    shown = RefineConfig(unit="standard", normals="surface")
+    if prior is None or isinstance(prior, str):
+        if needs_photo(prior, shown.guidance):
+            raise InputError(f"{prior} cannot guide a stereo refinement", expected="a small prior, relight.*")
+        return load_guidance(prior, shown, device=torch.device(device))
+    return need_as_trained(prior, shown)
 
 
 def adaptable(model: str | StereoMatcher | None, device: str = "auto") -> tuple[StereoModel, TorchBackend]:
@@ -165,6 +190,7 @@ def pair_tensors(pair: Pair, teacher: Teacher, max_disp: int, device: torch.devi
         plane(teacher.agreement),
         plane(teacher.visible),
         max_disp,
+        (pair[0].shape[0], pair[0].shape[1]),
     )
 
 
@@ -177,7 +203,9 @@ def with_disparity(plain: StereoPrediction, disparity_HW: NDArray[np.float32]) -
     return replace(plain, disparity=disparity_HW, valid=valid_HW, saturated=float(limit_HW.mean()))
 
 
-def stereo_request(pair: Pair, plain: StereoPrediction, config: StereoRefineConfig) -> dict[str, Any]:
+def stereo_request(
+    pair: Pair, plain: StereoPrediction, config: StereoRefineConfig, guidance: Guidance | None = None
+) -> dict[str, Any]:
     """Everything a result depends on, as plain values."""
     pixels = hashlib.sha256(f"{pair[0].shape}".encode())
     for view_HW3 in pair:
@@ -187,6 +215,7 @@ def stereo_request(pair: Pair, plain: StereoPrediction, config: StereoRefineConf
         **asdict(plain.model),
         "max_disp": plain.max_disp,
         "config": to_dict(config),
+        **({} if guidance is None else {"prior": guidance.describe()}),
     }
 
 

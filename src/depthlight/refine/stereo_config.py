@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..core.config import from_dict, to_dict
 from ..core.errors import ConfigError
 from ..core.recipes import Recipes
+from .config import LARGEST_SEED
 
 RECIPES = Recipes(Path(__file__).parent / "recipes" / "stereo", "stereo recipe")
 Adapted = Literal["logits", "upsample", "disparity"]
@@ -35,6 +36,9 @@ class StereoRefineConfig:
         photometric: weight of the reconstruction of the left view from the right one.
         smoothness: weight of the edge-aware curvature.
         closeness: weight of the distance to the passes' median.
+        relight: weight of the re-lighting prior (:mod:`depthlight.refine.stereo_relight`); 0 does without.
+        lights: re-lit views per step.
+        seed: of their lights and noise.
         agreement: px; the closeness counts ``exp(-spread / agreement)`` where the passes differ by ``spread``. Large by
             default: where they differ, their confident middle is still better than the plain answer.
         visible: px; pixels whose left-right difference is above it count as hidden from the right view.
@@ -51,14 +55,19 @@ class StereoRefineConfig:
     photometric: float = 10.0
     smoothness: float = 3.0
     closeness: float = 1.0
+    relight: float = 0.0
+    lights: int = 2
+    seed: int = 0
     agreement: float = 100.0
     visible: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("photometric", "smoothness", "closeness"):
+        for name in ("photometric", "smoothness", "closeness", "relight", "seed"):
             _need(name, getattr(self, name), positive=False)
-        for name in ("steps", "lr_logits", "lr_upsample", "lr_disparity", "largest", "agreement", "visible"):
+        for name in ("steps", "lr_logits", "lr_upsample", "lr_disparity", "largest", "lights", "agreement", "visible"):
             _need(name, getattr(self, name), positive=True)
+        if self.seed > LARGEST_SEED:
+            raise ConfigError(f"seed is {self.seed}", expected=f"at most {LARGEST_SEED}")
         if not 1 < self.enlarge <= 4:
             raise ConfigError(f"enlarge is {self.enlarge}", expected="above 1, at most 4")
         for name, values, known in (("optimise", self.optimise, _ADAPTED), ("passes", self.passes, _PASSES)):
