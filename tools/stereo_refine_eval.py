@@ -204,6 +204,11 @@ def table(args: argparse.Namespace, names: Sequence[str]) -> None:
             found[place.name] = {name: json.loads(path.read_text()) for name, path in zip(names, files, strict=True)}
     if not found:
         raise SystemExit(f"no scene in {args.out} has every row of {', '.join(names)}")
+    for name in names:
+        if len({json.dumps(rows[name]["request"], sort_keys=True) for rows in found.values()}) > 1:
+            raise SystemExit(
+                f"the answers of {name} in {args.out} are of different weights or settings: remove the old ones"
+            )
     means = {name: _mean_of(found, name, names[0]) for name in names}
     print(f"{len(found)} scenes\n\n| | EPE | bad1 % | bad2 % | EPE against first | bad2 | worst scene | too bad | s |")
     print("|---|---|---|---|---|---|---|---|---|")

@@ -16,10 +16,10 @@ MIB = 2**20
 
 @linux
 def test_live_arrays_do_not_count_as_free():
-    before, held = available_memory(), resident_memory()
-    array = np.ones(256 * MIB, np.uint8)
-    assert resident_memory() - held > 250 * MIB
+    before = available_memory()
+    array = np.ones(256 * MIB, np.uint8)  # new memory, or some that was freed and kept
     assert before - available_memory() > 100 * MIB, "others may have freed some meanwhile"
+    assert resident_memory() > 256 * MIB
     del array
 
 

@@ -166,7 +166,8 @@ def test_description(folder, prior):
     said = gd.DiffusionGuidance(prior, GuidanceConfig(prompt="a dog")).describe()
     assert json.loads(json.dumps(said)) == said
     assert (said["guidance_scale"]["g"], said["guidance_scale"]["usual"]) == (50.0, 51.0)
-    assert (said["steps"], said["schedule_steps"], said["weighting"]) == ([20, 600], 1000, "uniform")
+    assert (said["t_low"], said["t_high"], said["schedule_steps"]) == (0.02, 0.6, 1000)
+    assert (said["weighting"], said["anneal"]) == ("uniform", False)
     assert (said["prompt"], said["prompt_source"], said["negative_prompt"]) == ("a dog", "given", "")
     assert said["model"] == str(folder)
     names = said["weights_files"]
