@@ -91,19 +91,23 @@ def _card(name: str, card: registry.WeightCard) -> str:
     lines = [f"## {name}", "", f"{card.summary}. Licence: {card.licence}.", ""]
     lines += [f"- **Data.** {card.data}", f"- **Limits.** {card.limits}", ""]
     lines += ["| lineage | samples | core-hours | seed | start, SHA-256 |", "|---|---|---|---|---|"]
-    lines += [_segment(one) for one in card.lineage]
+    lines += [_segment(one, first=index == 0) for index, one in enumerate(card.lineage)]
     lines += ["", "| figure | value |", "|---|---|", *(f"| {key} | {value} |" for key, value in card.metrics.items())]
     lines += ["", "| file | bytes | SHA-256 |", "|---|---|---|"]
     lines += [f"| {file.file} | {file.bytes:,} | `{file.sha256}` |" for file in card.files.values()]
     return "\n".join(lines)
 
 
-def _segment(one: dict[str, Any]) -> str:
-    """A row of the lineage: what others trained that a run started from, or a run of ours."""
+def _segment(one: dict[str, Any], *, first: bool) -> str:
+    """A row of the lineage: what others trained that a run started from, or a segment of a run of ours."""
     if "source" in one:
         return f"| {one['source']} ({one['licence']}) | | | | `{one['sha256'][:12]}` |"
-    start = f"`{one['start_sha256'][:12]}`" if one["start_sha256"] else "random"
-    return f"| {one['recipe']} | {one['samples']:,} | {one['core_hours']:g} | {one['seed']} | {start} |"
+    start = f"`{one['start_sha256'][:12]}`" if one["start_sha256"] else "random" if first else "the one before"
+    changed = "".join(f", {key} = {value}" for key, value in one.get("changed", {}).items())
+    return (
+        f"| {one['recipe']}{changed} (`{one['commit'][:7]}`) | {one['samples']:,} | {one['core_hours']:g} | "
+        f"{one['seed']} | {start} |"
+    )
 
 
 def protocols() -> str:

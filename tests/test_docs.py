@@ -107,9 +107,18 @@ def test_the_sites_model_cards_show_every_lineage(monkeypatch):
     from depthlight.nets.mono.imagenet import ORIGIN
     from depthlight.train.lineage import segment
 
-    ours = segment(recipe="mono", stage=1, samples=1200, seed=7, start_sha256="ab" * 32, core_hours=2.5, commit="c")
+    ours = segment(
+        recipe="mono",
+        stage=1,
+        samples=1200,
+        seed=7,
+        start_sha256="ab" * 32,
+        core_hours=2.5,
+        commit="c" * 40,
+        changed={"lr": 2},
+    )
     card = dataclasses.replace(registry.bundled()[registry.DEFAULT_MODEL], lineage=(ORIGIN, ours))
     monkeypatch.setattr(registry, "bundled", lambda: {"mono.some": card})
     rows = [line for line in conf.models().splitlines() if line.startswith("|")]
     assert f"| {ORIGIN['source']} (Apache-2.0) | | | | `{ORIGIN['sha256'][:12]}` |" in rows
-    assert "| mono | 1,200 | 2.5 | 7 | `abababababab` |" in rows
+    assert "| mono, lr = 2 (`ccccccc`) | 1,200 | 2.5 | 7 | `abababababab` |" in rows

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from depthlight.core import registry
 from depthlight.core.errors import CheckpointError
 from depthlight.nets.checkpoints import read_metadata
 from depthlight.train import lineage
@@ -80,6 +81,14 @@ def test_the_start_is_kept_and_a_resume_does_not_see_another(tiny: Tiny, tmp_pat
     assert entries(tmp_path / "parts")[0] == before, "the lineage of the start is still there"
     model.unlink()
     Run(config, tmp_path / "parts", quiet=True)  # nor is the file needed any more
+
+
+def test_a_bundled_start_brings_the_lineage_of_its_card(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(start="light", network_config={}, schedule={"lr": 1e-5, "warmup": 1, "samples": 2}, crop=[64, 96])
+    trained(config, tmp_path)
+    card = registry.bundled()[registry.DEFAULT_MODEL]
+    assert entries(tmp_path)[:-1] == [dict(one) for one in card.lineage]
+    assert entries(tmp_path)[-1]["start_sha256"] == card.files["safetensors"].sha256
 
 
 def test_a_changed_copy_of_the_start_is_refused(tiny: Tiny, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from .ema import Ema
 from .lineage import Lineage, Stretch
 from .log import BadLog, RunLog, read_rows
 from .schedule import ScheduleConfig, learning_rate, settle
-from .start import start_file
+from .start import bundled_card, start_file
 from .step import Stepper, StepResult, freeze_batch_norm, refuse
 from .task import Measure, TrainBatch, make_task
 
@@ -62,7 +62,7 @@ class Run:
         keep_freed_memory()
         machine.set_threads(config.threads)
         self.device = machine.pick_device(config.device, self.ranks.local_rank)
-        self.folder = folder
+        self.folder, named = folder, config.start
         self.config = config = replace(config, amp=self._precision(config), start=self._kept_start(config))
         self.progress, self.schedule = Progress(), config.schedule
         self.task = make_task(config, folder, self.ranks)
@@ -77,7 +77,10 @@ class Run:
         self.stage = self.task.stage(self.net, self.autocast)
         self.log = RunLog(folder if self.ranks.is_first else None, total=self.schedule.samples, quiet=quiet)
         self.bad_log = BadLog(folder, self.ranks.rank)
-        self.lineage = Lineage(self.start.lineage, Stretch.of(config, recipe, self.start.sha256))
+        card = bundled_card(named)  # which tells more of its past than its file
+        self.lineage = Lineage(
+            card.lineage if card else self.start.lineage, Stretch.of(config, recipe, self.start.sha256)
+        )
         self._resume()
 
     # -------------------------------------------------------------------------------------------- making it up

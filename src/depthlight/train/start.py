@@ -35,6 +35,11 @@ def make_start(config: TrainConfig) -> Start:
     return Start(net, family, network, registry.sha256_of(path), lineage)
 
 
+def bundled_card(model: str) -> registry.WeightCard | None:
+    """The card of a bundled model by its full or short name."""
+    return registry.bundled().get(registry.DEFAULT_TAGS.get(model, model))
+
+
 def start_file(model: str) -> Path | None:
     """The file that ``start`` names, itself or as a bundled model; None for random weights and those of the hub.
 
@@ -43,7 +48,7 @@ def start_file(model: str) -> Path | None:
     """
     path = Path(model)
     if not model or path.suffix not in MODEL_SUFFIXES:
-        card = registry.bundled().get(registry.DEFAULT_TAGS.get(model, model))
+        card = bundled_card(model)
         return registry.verified_path(card, "safetensors") if card is not None else None
     if not path.is_file():
         raise CheckpointError(f"model file {path} does not exist", hint="Check the path")
