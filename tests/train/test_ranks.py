@@ -99,6 +99,19 @@ def test_killing_one_rank_ends_the_other(tiny: Tiny, tmp_path: Path, record_prop
     assert checkpoint.load_latest(tmp_path / CHECKPOINTS) is not None
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the ranks")
+def test_a_stop_of_the_whole_group_is_one_stop(tiny: Tiny, tmp_path: Path) -> None:
+    """As service managers stop: SIGTERM to every process, and the parent hands it on once more."""
+    parent = launch(tiny(schedule={"lr": 1e-3, "samples": 1_000_000}), tmp_path)
+    while parent.poll() is None and not (tmp_path / METRICS).is_file():
+        time.sleep(0.05)
+    for process in (parent.pid, *children_of(parent.pid)):
+        os.kill(process, signal.SIGTERM)
+    assert parent.wait(timeout=60) == 128 + signal.SIGTERM
+    state = checkpoint.load_latest(tmp_path / CHECKPOINTS)
+    assert state is not None and state["progress"]["samples"] > 0
+
+
 @pytest.fixture(scope="module")
 def budgeted(tiny: Tiny, pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two ranks with a budget of core-hours and a scene that cannot be read."""
