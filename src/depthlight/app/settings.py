@@ -96,7 +96,7 @@ class ServeConfig:
 
 
 def _bundled(name: str) -> tuple[str, ...]:
-    return (name,) if name in registry.bundled() else ()
+    return (name,) if name in registry.bundled() and have("torch") else ()
 
 
 def _anywhere(name: str) -> str:
