@@ -15,7 +15,7 @@ from .base import PRECISIONS, FloatArray, memory_told
 from .graph import FACTS, MEMORY_SHARE, OUTPUTS, PREFIX, SECTION, check_graph_range, said_by
 
 CACHE_VARIABLE = "DEPTHLIGHT_OPENVINO_CACHE"
-_BYTES = {"fp32": 4.9, "bf16": 2.75, "int8": 4.9}  # of light, a pixel and px of range
+_BYTES = {"fp32": 4.9, "bf16": 2.6, "int8": 4.9}  # of light, a pixel and px of range
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
