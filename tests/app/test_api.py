@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import depthlight as dl
-from depthlight.core.registry import DEFAULT_MODEL
+from depthlight.app import settings
+from depthlight.core.registry import DEFAULT_MODEL, DEFAULT_MONO
 from depthlight.io.disparity_files import read_disparity
 
 TINY = {"widths": [8, 8, 8, 8], "blocks": [0, 0, 0, 0], "context": 0, "heads": 1, "last": 4, "working": 64}
@@ -118,6 +119,18 @@ def test_what_is_refused_and_how(client, pair, png, path, files, fields, status,
 def test_other_routes_err_in_the_same_shape(client, method, path, status):
     response = client.request(method, path)
     assert response.status_code == status and set(response.json()["error"]) == {"code", "what", "expected", "hint"}
+
+
+def test_a_photo_needs_no_settings(make_application, pair):
+    client = make_application()
+    assert client.get("/v1/models").json()["mono"] == [DEFAULT_MONO]
+    answer = client.post("/v1/mono", files={"image": pair["left"]})
+    assert answer.status_code == 200 and answer.json()["result"]["model"] == DEFAULT_MONO
+
+
+def test_without_torch_no_network_for_photos_is_offered(monkeypatch):
+    monkeypatch.setattr(settings, "have", lambda name: False)
+    assert settings.ServeConfig().monos == ()
 
 
 def test_catalogue_samples_health_and_metrics(client, pair):

@@ -242,11 +242,6 @@ def _own_file(text: str) -> tuple[str, MonoNet, str] | None:
 
 def _check_foreign(text: str) -> None:
     """Refuse what can be neither a hub id nor a folder, saying what there is instead."""
-    if text == registry.DEFAULT_MONO:
-        raise InputError(
-            f"the weights {text} are not in this version of depthlight",
-            hint="Give --model depth-anything-v2-small (from the hub), or a model.safetensors of depthlight train mono",
-        )
     known, text = registry.list_models(), registry.DEFAULT_TAGS.get(text, text)
     if text in known:
         registry.need_task(text, "mono")
