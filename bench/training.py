@@ -38,7 +38,8 @@ def _text(rows: list[dict[str, str]], lineage: list[dict[str, Any]]) -> str:
     lines = [
         [row["samples"], row["core_hours"], row["lr"], *(number(float(row[key])) for key in COLUMNS)] for row in rows
     ]
-    last = lineage[-1] if lineage else {}
-    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in last.items() if value not in (None, ""))
+    samples, hours = (sum(one.get(key, 0) for one in lineage) for key in ("samples", "core_hours"))
+    commit = lineage[-1]["commit"][:7] if lineage else ""
+    facts = f"{samples:,} samples, {hours:.2f} core-hours, {len(lineage)} segments, the last one at {commit}"
     curve = f"\n\n![EPE on public28 over core-hours](pictures/{CURVE})" if len(rows) > 1 else ""
     return f"{table(head, lines)}\n\nAs of its last checkpoint: {facts}.{curve}"
