@@ -117,7 +117,8 @@ def test_of_a_body_too_large_little_is_read(listener):  # S2
                     connection.sendall(b"%x\r\n%s\r\n" % (len(data), data) if framing[:1] == b"t" else data)
                     sent, data = sent + len(data), bytes(65_000)
         assert sent < 20 * MIB, "it went on reading"  # a MiB more than the limit, and what the sockets hold
-    assert metric(address, "received_bytes_total") - before < 1.2 * MIB
+    # the limit, and one message: what uvicorn holds before it pauses (64 KiB), and one read of the socket (256 KiB)
+    assert metric(address, "received_bytes_total") - before < 1.4 * MIB
 
 
 def first_line(address, data):

@@ -101,21 +101,6 @@ def test_a_stop_in_mid_run_changes_no_bits(tiny: Tiny, tmp_path: Path, monkeypat
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "unbroken")
 
 
-def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
-    script = (
-        "import signal\n"
-        "from depthlight.core.signals import StopFlag\n"
-        "with StopFlag() as stop:\n"
-        "    signal.raise_signal(signal.SIGTERM)\n"
-        "    assert stop.requested == signal.SIGTERM\n"
-        "    signal.raise_signal(signal.SIGTERM)\n"
-        "    raise SystemExit(0)\n"
-    )
-    import sys
-
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 143
-
-
 def test_same_seed_same_bits_whatever_the_workers(tiny: Tiny, tmp_path: Path) -> None:
     for workers in (0, 1, 2):
         Run(tiny(workers=workers), tmp_path / str(workers), quiet=True).run()
