@@ -76,6 +76,12 @@ def test_scenes_are_sorted_or_in_the_order_asked_for(tmp_path: Path) -> None:
     assert (len(some), some.sample_name(0), some[1].name, some.name) == (2, "c", "a", tmp_path.name)
 
 
+def test_a_scene_still_being_written_is_not_a_scene(tmp_path: Path) -> None:
+    make_scene(tmp_path, "whole")
+    make_scene(tmp_path, ".next.de8ed781.tmp")
+    assert [sample.name for sample in iterate(SceneFolder(tmp_path))] == ["whole"]
+
+
 def damage(folder: Path, kind: str) -> None:
     wrong_size = np.zeros((HEIGHT + 1, WIDTH), np.uint8)
     if kind.endswith("missing"):

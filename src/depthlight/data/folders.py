@@ -86,7 +86,8 @@ class PairFolder:
         return StereoSample(left_HW3=left_HW3, right_HW3=right_HW3, name=name, path=left)
 
     def _list(self, layout: str) -> Iterator[_Pair]:
-        folders = [self.root, *sorted(path for path in self.root.rglob("*") if path.is_dir())]
+        below = (path for path in self.root.rglob("*") if path.is_dir())
+        folders = [self.root, *sorted(path for path in below if not _hidden(path.relative_to(self.root)))]
         twins = [folder for folder in folders if (folder / "left").is_dir() and (folder / "right").is_dir()]
         if layout == "folders" or (layout == "auto" and twins):
             for folder in twins:
@@ -102,6 +103,10 @@ class PairFolder:
     def _named(self, folder: Path, pairs: Iterable[_Pair]) -> Iterator[_Pair]:
         for stem, left, right in pairs:
             yield (folder.relative_to(self.root) / stem).as_posix(), left, right
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _is_image(path: Path) -> bool:

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..core.errors import ConfigError, ImageError, InputError
 from ..io.disparity_files import read_disparity
 from ..io.images import read_image
+from ..io.names import visible_folders
 from .augment import add_noise, colour_jitter, compress, random_look, resize, resize_truth, to_gray
 from .loader import BadSample, BatchFacts, Samples, StreamPlan, moved, stack_images, stack_maps, stream
 from .readers.base import check_size
@@ -57,8 +58,8 @@ class MonoScenes:
         self.name = self.root.resolve().name
         if not self.root.is_dir():
             raise InputError(f"{self.root} is not a folder", expected="a folder of scene folders", path=str(self.root))
-        found = (folder.name for folder in self.root.iterdir() if folder.is_dir() and _left(folder))
-        self._names = tuple(sorted(found)) if names is None else tuple(names)
+        found = (folder.name for folder in visible_folders(self.root) if _left(folder))
+        self._names = tuple(found) if names is None else tuple(names)
         if not self._names:
             raise InputError(f"{self.root} holds no scene", expected="<scene>/left.png with disp.png", path=str(root))
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ..core.errors import FileFormatError, ImageError, InputError
 from ..io.disparity_files import DisparityMap, read_disparity
 from ..io.images import read_image
+from ..io.names import visible_folders
 from .readers.base import check_size
 from .samples import StereoSample
 
@@ -116,7 +117,7 @@ class SceneFolder:
         return truth
 
     def _found(self) -> list[str]:
-        return sorted(folder.name for folder in self.root.iterdir() if folder.is_dir() and _view(folder, "left"))
+        return [folder.name for folder in visible_folders(self.root) if _view(folder, "left")]
 
     def _check_name(self, name: str) -> None:
         parts = PurePosixPath(name).parts

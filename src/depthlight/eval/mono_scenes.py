@@ -34,6 +34,7 @@ from ..data.scenes import VIEW_SUFFIXES
 from ..geometry.rig import StereoRig
 from ..io.disparity_files import read_disparity
 from ..io.images import read_image
+from ..io.names import visible_folders
 from ..io.png16 import read_png16
 from .mono_shape import Intrinsics
 
@@ -80,7 +81,7 @@ class DepthScenes:
         self.name = self.root.resolve().name
         if not self.root.is_dir():
             raise InputError(f"{self.root} is not a folder", expected=_LAYOUT, path=str(self.root))
-        found = sorted(folder.name for folder in self.root.iterdir() if folder.is_dir() and _truth_file(folder))
+        found = [folder.name for folder in visible_folders(self.root) if _truth_file(folder)]
         self._names = tuple(found) if names is None else tuple(names)
         unknown = [name for name in self._names if name not in found and not self._is_deeper(name)]
         if unknown:

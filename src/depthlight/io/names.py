@@ -129,6 +129,11 @@ def image_files(folder: Path) -> list[Path]:
     return found
 
 
+def visible_folders(folder: Path) -> list[Path]:
+    """The folders directly in ``folder``, sorted by name; hidden ones (scenes still being written) left out."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
 def _by_stem(files: Iterable[Path], side: str, shared: set[str]) -> dict[str, Path]:
     """Files by the stem they are paired under; ``shared`` are stems found on both sides, which stay whole."""
     by_stem: dict[str, Path] = {}
