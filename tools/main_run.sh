@@ -34,8 +34,11 @@ train)
   shift
   start=(--resume)
   [ -f "$runs/main/config.json" ] || start=(cpu)
-  exec "${polite[@]}" depthlight train "${start[@]}" -o "$runs/main" --ranks "${RANKS:-2}" \
-    --set "data=[{kind='scenes',path='$runs/pool/layered',weight=0.40},{kind='scenes',path='$runs/pool/meshes',weight=0.25},{kind='scenes',path='$runs/pool/photowarp',weight=0.20},{kind='scenes',path='$runs/pool/rooms',weight=0.15}]" \
+  data=
+  for part in layered:0.36 meshes:0.24 photowarp:0.18 rooms:0.15 rooms-v1:0.07; do # of the last one, an older family
+    [ ! -d "$runs/pool/${part%:*}" ] || data+="{kind='scenes',path='$runs/pool/${part%:*}',weight=${part#*:}},"
+  done
+  exec "${polite[@]}" depthlight train "${start[@]}" -o "$runs/main" --ranks "${RANKS:-2}" --set "data=[$data]" \
     --set "evaluate.folder='$scenes'" --set "evaluate.list='$list'" "$@"
   ;;
 *)

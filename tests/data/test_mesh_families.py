@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba")
+from depthlight.data.synth import things
 from depthlight.data.synth.library import MeshLibrary
 from depthlight.data.synth.meshes import meshes
 from depthlight.data.synth.outdoors import street, terrain
@@ -118,6 +119,18 @@ def test_rooms_draws_more_than_one_kind() -> None:
     kinds = [rooms(np.random.default_rng(s), 24, 48, 8.0, Noise()).disparity_HW.min() == 1 / 256 for s in range(8)]
     assert any(kinds)
     assert not all(kinds)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_hedge_stands_on_the_ground_as_long_as_asked(seed: int) -> None:
+    mesh = things.hedge(np.random.default_rng(seed), 8.0)
+    skin_F33 = mesh.positions_F33[mesh.slot_F == 0]
+    lengths_F = np.linalg.norm(mesh.normals_F33, axis=-1)
+    assert np.allclose(lengths_F, 1, atol=1e-3)
+    assert skin_F33[..., 1].min() == 0
+    assert 0.4 < skin_F33[..., 1].max() < 4.5
+    assert 7.5 < np.ptp(skin_F33[..., 2]) <= 8.0
+    assert set(mesh.slot_F.tolist()) <= {0, 1}
 
 
 @pytest.mark.parametrize("family", [meshes, rooms])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depthlight.data.synth import layers, shapes
-from depthlight.data.synth.patterns import PATTERNS
+from depthlight.data.synth.patterns import PATTERNS, plaster
 from depthlight.data.synth.textures import MIXTURE, Textures
 
 
@@ -28,6 +28,12 @@ def test_patterns_are_finite_repeatable_images(name: str) -> None:
         assert image.shape == (height, width, 3) and image.dtype == np.float32
         assert np.isfinite(image).all() and image.min() > -200 and image.max() < 500
         assert np.array_equal(image, PATTERNS[name](np.random.default_rng(1), height, width))
+
+
+def test_plaster_is_hardly_a_texture() -> None:
+    contrasts = [np.ptp(plaster(np.random.default_rng(seed), 128, 128)) for seed in range(40)]
+    assert 0.5 < min(contrasts) < 3, "walls without anything to match"
+    assert 10 < max(contrasts) < 45, "and walls with a little"
 
 
 def test_mixture_is_a_distribution() -> None:

@@ -59,6 +59,15 @@ class Looks:
         material = Material(colour=tint(self.rng))
         return self.glossed(material) if self.rng.random() < 0.4 else material
 
+    def bare(self, metres: float) -> Material:
+        """All but textureless, as walls, paper and plastic are; sometimes with a sheen."""
+        material = Material(colour=tint(self.rng, 0.2, 0.97, 0.2), texture=self.plaster(), metres=metres)
+        return self.glossed(material) if self.rng.random() < 0.2 else material
+
+    def plaster(self) -> int:
+        """A texture that is hardly one."""
+        return self.stage.texture(patterns.plaster(self.rng, 256, 256))
+
     def repeated(self, metres: float) -> Material:
         """A pattern that repeats many times."""
         name = str(self.rng.choice(["grid", "tiles", "facade"]))

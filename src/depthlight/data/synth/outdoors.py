@@ -65,8 +65,10 @@ def street(
     _ground(build)
     _markings(build)
     for side in (-1, 1):
-        _row_of_houses(build, side) if rng.random() < 0.7 else _row_of_green(build, side)
+        _row_of_houses(build, side) if rng.random() < 0.6 else _row_of_green(build, side)
         _street_furniture(build, side)
+        if rng.random() < 0.4:
+            _border(build, side)
     _traffic(build, camera.position[0])
     _overhead(build)
     lighting = replace(daylight(rng, textures), shadow_reach=45.0)
@@ -164,14 +166,35 @@ def _row_of_green(build: _Street, side: int) -> None:
     """Trees, bushes, a fence or a hedge instead of houses."""
     rng = build.rng
     edge = build.road + build.pavement
-    if rng.random() < 0.5:
-        hedge = box(rng.uniform(0.5, 1.5), rng.uniform(0.8, 3), build.length).moved(
-            side * (edge + 1.5), 0, build.length / 2
-        )
-        build.stage.add(hedge, build.looks.textured(1.5))
     for z in np.arange(rng.uniform(4, 10), build.length, rng.uniform(4, 12)):
         kind = things.tree if rng.random() < 0.6 else things.bush
         plant_green(build.stage, build.looks, kind(rng).moved(side * (edge + rng.uniform(0.5, 8)), 0, float(z)))
+
+
+def _border(build: _Street, side: int) -> None:
+    """A hedge, a wall or a fence along the pavement's edge, from beside the camera on, with gaps."""
+    from .looks import foliage
+    from .render import Material
+
+    rng, looks = build.rng, build.looks
+    x = side * (build.road + build.pavement * rng.uniform(0.2, 1.0) + rng.uniform(0.2, 1.0))
+    kind = rng.choice(3, p=[0.6, 0.25, 0.15])
+    z = rng.uniform(-2, 8)
+    while z < min(build.length, 60.0):
+        length = rng.uniform(6, 30)
+        if kind == 0:
+            skin = Material(texture=looks.pattern("foliage"), metres=rng.uniform(0.5, 1.5))
+            twigs = Material(texture=build.stage.texture(foliage(rng)), metres=1.0, cut=True)
+            build.stage.add(things.hedge(rng, length).moved(x, 0.1, z), skin, twigs)
+        elif kind == 1:
+            finish = looks.bare(2.0) if rng.random() < 0.4 else looks.any(2.0)
+            build.stage.add(box(0.3, rng.uniform(0.5, 2.2), length).moved(x, 0.1, z + length / 2), finish)
+        else:
+            fence = things.railing(rng).turned(math.pi / 2)
+            places = np.arange(z, z + length, float(np.ptp(fence.positions_F33[..., 2])))
+            row = [fence.moved(x, 0.1, float(place)) for place in places]
+            build.stage.add(join(row), looks.any(1.0), looks.plain())
+        z += length + (rng.uniform(1, 6) if rng.random() < 0.5 else 0.0)
 
 
 def plant_green(stage: Stage, looks: Looks, mesh: Mesh) -> None:
@@ -190,7 +213,7 @@ def _street_furniture(build: _Street, side: int) -> None:
 
     rng, looks = build.rng, build.looks
     x = side * (build.road + 0.6)
-    for z in np.arange(rng.uniform(4, 9), build.length, rng.uniform(5, 14)):
+    for z in np.arange(rng.uniform(4, 9), build.length, rng.uniform(3, 12)):
         choice, here = rng.random(), float(z + rng.uniform(-2, 2))
         if choice < 0.55:
             thing = things.STREET[int(rng.integers(len(things.STREET)))](rng)
@@ -220,7 +243,8 @@ def _traffic(build: _Street, own_x: float) -> None:
     dark = Material(colour=(0.12, 0.12, 0.13))
 
     def park(x: float, z: float, turn: float) -> None:
-        paint = Material(colour=tint(rng, 0.1, 0.95, 0.5), f0=0.06, shininess=90.0, blur=rng.uniform(0, 1.5))
+        shine, blur = rng.uniform(0.05, 0.12), rng.uniform(0, 0.8)
+        paint = Material(colour=tint(rng, 0.1, 0.95, 0.5), f0=shine, shininess=90.0, blur=blur)
         window = Material(colour=tint(rng, 0.1, 0.3, 0.0), f0=0.12, shininess=150.0, blur=0.0)
         lamps = Material(colour=(0.95, 0.9, 0.8) if rng.random() < 0.5 else (0.8, 0.1, 0.1), f0=0.06)
         build.stage.add(things.car(rng).turned(turn).moved(x, 0, z), paint, window, dark, lamps)

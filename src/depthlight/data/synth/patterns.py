@@ -85,6 +85,14 @@ def flat(rng: np.random.Generator, height: int, width: int) -> FloatImage:
     return np.asarray(image, np.float32)
 
 
+def plaster(rng: np.random.Generator, height: int, width: int) -> FloatImage:
+    """Painted walls, paper, plastic: near white all over, with stains and grain too faint to see, or just visible."""
+    contrast = float(np.exp(rng.uniform(np.log(1), np.log(16))))
+    stains = field(rng, height, width, rng.uniform(2, 6), 6) - 1
+    grain = rng.standard_normal((height, width), dtype=np.float32) * np.float32(rng.uniform(0.0, 0.15))
+    return np.asarray(255 + np.float32(contrast) * (stains + grain)[..., None].repeat(3, axis=2), np.float32)
+
+
 def _axes(rng: np.random.Generator, height: int, width: int, upright: float) -> tuple[Field, Field]:
     """Coordinates along and across a direction: axis-aligned with probability ``upright``."""
     angle = 0.0 if rng.random() < upright else rng.uniform(0, np.pi)

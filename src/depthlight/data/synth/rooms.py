@@ -15,7 +15,7 @@ import numpy as np
 from . import things
 from .library import MeshLibrary
 from .scene import RenderedPair, TextureSource
-from .solids import Mesh, box, cylinder, facets, join, quad, tube
+from .solids import Mesh, box, cylinder, facets, join, quad, rotation, tube
 
 if TYPE_CHECKING:  # numba is only needed once something is rendered
     from .looks import Looks
@@ -32,7 +32,7 @@ def rooms(
     textures: TextureSource,
     library: MeshLibrary | None = None,
 ) -> RenderedPair:
-    """A room (35 %), a table-top (20 %), a street (30 %) or a landscape (15 %); arguments as for ``meshes``.
+    """A room (25 %), a table-top (30 %), a street (35 %) or a landscape (10 %); arguments as for ``meshes``.
 
     Raises:
         MissingExtraError: numba is not installed. FileFormatError, LimitError: a model of the library is unusable.
@@ -40,11 +40,11 @@ def rooms(
     from .outdoors import street, terrain
 
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.25:
         return indoor(rng, height, width, max_disp, textures, library)
     if kind < 0.55:
         return tabletop(rng, height, width, max_disp, textures, library)
-    if kind < 0.85:
+    if kind < 0.9:
         return street(rng, height, width, max_disp, textures, library)
     return terrain(rng, height, width, max_disp, textures, library)
 
@@ -118,7 +118,7 @@ def _shell(stage: Stage, looks: Looks, size: tuple[float, float, float], back: f
     w, h, d = size
     wall, frame = looks.textured(rng.uniform(0.8, 3.0)), looks.plain()
     if rng.random() < 0.5:
-        wall = looks.plain()
+        wall = looks.bare(rng.uniform(1.0, 4.0))
     floor = looks.any(rng.uniform(0.8, 2.5))
     places = [
         ((-w / 2, d - back), 0.0, w),
@@ -131,7 +131,7 @@ def _shell(stage: Stage, looks: Looks, size: tuple[float, float, float], back: f
         for mesh, material in _wall(looks, length, h, own, frame):
             stage.add(mesh.turned(yaw).moved(x=x, z=z), material, casts=False)
     stage.add(quad((-w / 2, 0, -back), (w, 0, 0), (0, 0, d)), floor, casts=False)
-    ceiling = looks.plain() if rng.random() < 0.8 else looks.any(1.0)
+    ceiling = looks.bare(2.0) if rng.random() < 0.8 else looks.any(1.0)
     stage.add(quad((-w / 2, h, -back), (w, 0, 0), (0, 0, d)), replace(ceiling, metal=0.0), casts=False)
     if rng.random() < 0.5:
         stage.add(quad((-w / 4, 0.01, d / 3), (w / 2, 0, 0), (0, 0, d / 4)), looks.textured(w / 2), casts=False)
@@ -219,13 +219,21 @@ def tabletop(
     stage = Stage()
     looks = Looks(rng, stage, textures, pool=12)
     backdrop(stage, camera, height, width, textures.photo(rng), rng.uniform(0.5, 1.2))
-    stage.add(quad((-2, 0, -far), (4, 0, 0), (0, 0, far + depth + 0.5)), looks.any(rng.uniform(0.3, 1.5)), casts=False)
-    if rng.random() < 0.8:
-        wall = (
-            quad((-6, -2, 0), (12, 0, 0), (0, 8, 0)).turned(rng.normal(0, 0.25)).moved(z=depth + rng.uniform(0.2, 1.5))
-        )
-        stage.add(wall, looks.any(rng.uniform(0.4, 2.0)), casts=False)
+    plainness = rng.uniform(0.3, 0.8) if rng.random() < 0.4 else 0.1  # share of surfaces without a texture
+
+    def finish(metres: float) -> Material:
+        return looks.bare(metres) if rng.random() < plainness else looks.any(metres)
+
+    stage.add(quad((-2, 0, -far), (4, 0, 0), (0, 0, far + depth + 0.5)), finish(rng.uniform(0.3, 1.5)), casts=False)
+    if rng.random() < 0.95:
+        wall = quad((-6, -2, 0), (12, 0, 0), (0, 8, 0)).turned(rng.normal(0, 0.25))
+        front = looks.bare(rng.uniform(0.5, 3.0)) if rng.random() < 0.5 else looks.any(rng.uniform(0.4, 2.0))
+        stage.add(wall.moved(z=depth + rng.uniform(0.2, 1.5)), front, casts=False)
     spread = (far + depth / 2) * width / camera.focal
+    for _ in range(int(rng.integers(0, 5))):  # boards, leaning or standing
+        board = box(rng.uniform(0.2, 1.2), rng.uniform(0.2, 1.1), rng.uniform(0.002, 0.03))
+        board = board.transformed(rotation(rng.normal(0, 0.5), rng.normal(0, 0.12), rng.normal(0, 0.06)))
+        stage.add(board.moved(rng.uniform(-0.5, 0.5) * spread, 0.0, depth * rng.uniform(0.2, 1.1)), finish(0.6))
     for _ in range(int(rng.integers(18, 46))):
         size = math.exp(rng.uniform(math.log(0.1), math.log(0.5)))
         x, z = rng.uniform(-0.55, 0.55) * spread, rng.uniform(-0.35 * far, depth)
@@ -236,7 +244,7 @@ def tabletop(
             pool = (*things.SOLIDS, things.vase, things.crate, things.plant, things.wire, things.chair)
             mesh = pool[rng.integers(len(pool))](rng)
             mesh = mesh.transformed(np.eye(3) / float(np.ptp(mesh.positions_F33.reshape(-1, 3), axis=0).max()))
-            materials = tuple(looks.any(rng.uniform(0.5, 1.5)) for _ in range(3))
+            materials = tuple(finish(rng.uniform(0.5, 1.5)) for _ in range(3))
         lift = rng.uniform(0, 0.6) if rng.random() < 0.15 else 0.0
         stage.add(mesh.transformed(np.eye(3) * size).turned(rng.uniform(0, 6.3)).moved(x, lift, z), *materials)
     lamps = [

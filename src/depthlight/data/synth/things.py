@@ -248,6 +248,32 @@ def bush(rng: np.random.Generator) -> Mesh:
     return _cards(rng, where * (reach, height / 2, reach) + (0, height / 2, 0), reach * 0.7)
 
 
+def hedge(rng: np.random.Generator, length: float) -> Mesh:
+    """A clipped or shaggy hedge along z from 0, open below: lumpy skin (slot 0), twigs of leaves standing out (slot 1).
+
+    The skin wants a texture of leaves that repeats every metre, the twigs a cut-out one 1 m wide.
+    """
+    wide, tall = rng.uniform(0.5, 1.6), rng.uniform(0.8, 3.2)
+    corner = rng.uniform(0.05, 0.4) * min(wide, tall)
+    side, top = np.linspace(0, tall - corner, 7), np.linspace(-wide / 2 + corner, wide / 2 - corner, 4)
+    profile = [(-wide / 2, y) for y in side] + [(x, tall) for x in top] + [(wide / 2, y) for y in side[::-1]]
+    z = np.arange(0.0, length, 0.3)
+    points = np.empty((len(z), len(profile), 3))
+    points[..., :2], points[..., 2] = np.array(profile), z[:, None]
+    waves = rng.normal(size=(10, 3)) * np.exp(rng.uniform(math.log(1), math.log(12), (10, 1)))
+    swell = np.sin(points @ waves.T + rng.uniform(0, 6.3, 10)) @ (rng.uniform(0.5, 2.0) / np.linalg.norm(waves, axis=1))
+    away = points[..., :2] - (0.0, tall * 0.5)
+    points[..., :2] += 0.3 * swell[..., None] * away / (np.linalg.norm(away, axis=-1, keepdims=True) + 0.2)
+    points[..., 1] = np.maximum(points[..., 1], 0.0)
+    parts = [surface(points)]
+    count = int(rng.uniform(0, 6) * min(length, 25.0))
+    if count:
+        rows = (rng.random(count) ** 1.5 * len(z)).astype(int)
+        where = points[rows, rng.integers(3, len(profile) - 3, count)]
+        parts.append(_cards(rng, where, rng.uniform(0.15, 0.45)).in_slot(1))
+    return join(parts)
+
+
 def rock(rng: np.random.Generator) -> Mesh:
     """A bumpy boulder, half in the ground."""
     mesh = sphere(1.0, 24)
@@ -299,7 +325,7 @@ def car(rng: np.random.Generator) -> Mesh:
 
 def pole(rng: np.random.Generator) -> Mesh:
     """A street lamp or a bare pole."""
-    h, r = rng.uniform(3, 8), rng.uniform(0.04, 0.12)
+    h, r = rng.uniform(2.5, 8), math.exp(rng.uniform(math.log(0.02), math.log(0.12)))
     parts = [cylinder(r, h, 10)]
     if rng.random() < 0.6:
         reach = rng.uniform(0.6, 2.0) * rng.choice([-1, 1])
