@@ -58,7 +58,8 @@ def served(folder, make_listener, tmp_path_factory):
     """The address of a server with the page, and with an untrained network for photos."""
     mono = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     save_safetensors(mono, build("mono", TINY), {"family": "mono", "name": "mono.tiny", "network": json.dumps(TINY)})
-    _, (host, port) = make_listener(static=folder, monos=(str(mono),), priors=("none",))
+    models = ("light", "light-s", "sgbm")
+    _, (host, port) = make_listener(static=folder, models=models, monos=(str(mono),), priors=("none",))
     return f"http://{host}:{port}/"
 
 
@@ -234,6 +235,7 @@ def test_refinement_shows_its_way_and_can_be_ended(visit, served, pair):
     page = visit(served)
     for name in ("left", "right"):
         page.set_input_files(f"#file-{name}", {"name": f"{name}.png", "mimeType": "image/png", "buffer": pair[name]})
+    page.get_by_label("Model").select_option("light-s")
     compute(page)
     before = array(page, "disparity.npy")
     page.get_by_label("Steps").fill("5000")

@@ -2,7 +2,7 @@
 //
 // A result is { width, height, quantity: "disparity" | "inverse depth" | "depth", values, before, depth (m),
 // confidence, valid: Float32Array or null, rig or null, facts, doubt, findings, files: [{ name, bytes, get() }],
-// left, right, given: { kind, files, calib } }.
+// left, right, given: { kind, files, fields } }.
 
 import { Cloud } from "./cloud.js";
 import { byId, make, save, size } from "./dom.js";
@@ -33,7 +33,7 @@ async function start() {
   byId("model").addEventListener("change", ready);
   byId("token").addEventListener("change", connect);
   byId("confidence").addEventListener("input", filter);
-  byId("refine").addEventListener("click", () => refiner.run(result.given.files, { calib: result.given.calib }));
+  byId("refine").addEventListener("click", () => refiner.run(result.given.files, result.given.fields));
   for (const name of ["view", "style"]) {
     for (const choice of document.getElementsByName(name)) choice.addEventListener("change", look);
   }
@@ -120,7 +120,8 @@ async function run() {
     const found = onServer() ? await askServer(views, running.signal) : await computeLocally(views, running.signal);
     const fits = (view) => (view?.width === found.width && view.height === found.height ? view : null);
     const calib = inputs.kind === "image" ? null : (await calibration(found)).file;
-    const given = { kind: inputs.kind, files: inputs.files, calib };
+    const fields = { calib, model: onServer() ? byId("model").value : "" };
+    const given = { kind: inputs.kind, files: inputs.files, fields };
     show({ ...found, given, left: fits(views.left), right: fits(views.right) });
     say(`Done in ${found.facts.seconds.toFixed(1)} s with ${found.facts.model} on ${found.facts.backend ?? "torch"}.`);
   } catch (error) {
