@@ -305,8 +305,9 @@ def test_wrong_requests(model, views):
         depthlight.refine(left, right, model=model, restarts=3)
     with pytest.raises(InputError, match="max_disp is for a pair"):
         depthlight.refine(left, max_disp=64)
-    with pytest.raises(InputError, match=r"sgbm.* cannot be adapted"):
-        depthlight.refine(left, right, model=depthlight.load("sgbm"))
+    for sgbm in ("sgbm", depthlight.load("sgbm")):
+        with pytest.raises(InputError, match=r"sgbm.* cannot be adapted"):
+            depthlight.refine(left, right, model=sgbm)
     with pytest.raises(InputError, match="rectified pair of one size"):
         depthlight.refine(left, right[:-1], model=model)
     with pytest.raises(UnknownNameError, match=r"'fsat'.*fast"):

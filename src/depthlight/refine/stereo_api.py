@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..backends import TorchBackend
+from ..core import registry
 from ..core.config import to_dict
 from ..core.errors import InputError
 from ..core.memory import keep_freed_memory
@@ -152,6 +153,8 @@ def adaptable(model: str | StereoMatcher | None, device: str = "auto") -> tuple[
     Raises:
         InputError: it is no network on torch in fp32; also what :func:`depthlight.load` raises.
     """
+    if isinstance(model, str) and model in registry.CLASSICAL:
+        raise InputError(f"{model} cannot be adapted to a pair", expected="a network, such as light")
     matcher = load(model, backend="torch", device=device) if model is None or isinstance(model, str) else model
     if isinstance(matcher, StereoModel) and isinstance(matcher.backend, TorchBackend):
         if matcher.backend.precision == "fp32":
