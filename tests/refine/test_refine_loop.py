@@ -17,7 +17,7 @@ from depthlight.core.tolerances import tolerance
 from depthlight.io import checkpoint
 from depthlight.refine.guidance import Scene
 from depthlight.refine.keeping import Keeping, forget
-from depthlight.refine.loop import Refinement, working_size
+from depthlight.refine.loop import Refinement, fitted_size
 from depthlight.refine.render import Lighting, relight
 
 TINY = Path(__file__).with_name("conftest.py")
@@ -377,11 +377,11 @@ def test_forget_leaves_other_files_alone(tmp_path):
         ((8, 8), 4, 14, (14, 14)),
     ],
 )
-def test_working_size(size, longest, multiple, expected):
-    assert working_size(*size, longest, multiple) == expected
+def test_fitted_size(size, longest, multiple, expected):
+    assert fitted_size(*size, longest, multiple) == expected
 
 
-def test_working_size_by_the_shorter_side():
-    assert working_size(480, 640, 384, 32, shortest=192) == (192, 256)
-    assert working_size(500, 3000, 384, 32, shortest=192) == (64, 384)
-    assert working_size(100, 120, 384, 4, shortest=192) == (100, 120)
+def test_fitted_size_by_the_shorter_side():
+    assert fitted_size(480, 640, 384, 32, shortest=192) == (192, 256)
+    assert fitted_size(500, 3000, 384, 32, shortest=192) == (64, 384)
+    assert fitted_size(100, 120, 384, 4, shortest=192) == (100, 120)

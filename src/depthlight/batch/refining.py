@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..core.config import to_dict
 from ..infer.mono import load_mono
 from ..io.images import read_image
 from ..refine import files, stereo_files
 from ..refine.api import configured, refine_photo
-from ..refine.priors import NONE, load_guidance, needs_photo
+from ..refine.priors import shared_guidance
 from ..refine.stereo_api import adaptable, refine_stereo, relighting_prior, stereo_configured
 from .kinds import PHOTO, Kind, Opened, Paths, read_pair, torch_threads
 
@@ -39,9 +39,8 @@ class RefinePhoto(Kind):
         torch_threads(self.threads)
         config = configured(self.recipe, steps=self.steps, restarts=self.restarts, seed=self.seed, prompt=self.prompt)
         model = load_mono(self.model, device=self.device)
-        prior: Any = self.prior
-        if prior != NONE and config.guidance.weight and not needs_photo(prior, config.guidance):
-            prior = load_guidance(prior, config, device=model.device, precision=self.precision)
+        guidance = shared_guidance(self.prior, config, device=model.device, precision=self.precision)
+        prior = self.prior if guidance is None else guidance
 
         def do(paths: Paths, folder: Path) -> str:
             photo_HW3 = read_image(paths["photo"])
@@ -51,7 +50,7 @@ class RefinePhoto(Kind):
             files.save_refinement(folder, replace(result, recipe=self.recipe), photo_HW3)
             return _told(result.stopped)
 
-        described = prior.describe() if hasattr(prior, "describe") else prior
+        described = self.prior if guidance is None else guidance.describe()
         return Opened(asdict(model.identity) | {"prior": described, "config": to_dict(config)}, do)
 
 

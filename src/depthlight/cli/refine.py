@@ -214,7 +214,7 @@ def _photo_task(
     from ..infer.mono import load_mono
     from ..refine.config import load_recipe
     from ..refine.files import OWNED
-    from ..refine.priors import NONE, load_guidance, needs_photo
+    from ..refine.priors import shared_guidance
 
     config = load_recipe(recipe, overrides)
     if anchor is not None:
@@ -222,16 +222,13 @@ def _photo_task(
     if focal is not None and not focal > 0:
         raise InputError(f"--focal is {focal}", expected="a focal length in px, above 0")
     loaded = load_mono(model, device=device)
-    guidance = None
-    if prior != NONE and config.guidance.weight and not needs_photo(prior, config.guidance):
-        guidance = load_guidance(prior, config, device=loaded.device, precision=precision)
     return PhotoTask(
         owned=OWNED,
         steps=config.steps * config.restarts,
         resume=resume,
         model=loaded,
         prior=prior,
-        guidance=guidance,
+        guidance=shared_guidance(prior, config, device=loaded.device, precision=precision),
         recipe=recipe,
         config=config,
         focal=focal,

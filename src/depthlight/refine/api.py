@@ -27,7 +27,7 @@ from .anchor import anchor, wanted_change
 from .config import RefineConfig, changed, load_recipe, without_guidance
 from .guidance import Guidance
 from .keeping import Keeping, Row
-from .loop import Refinement, working_size
+from .loop import Refinement, fitted_size
 from .result import RefineResult
 from .upsample import brightness, enlarge, fitted_slope
 
@@ -256,7 +256,7 @@ def _aims(
 
 def _size(photo_HW3: NDArray[np.uint8], config: RefineConfig, model: MonoModel) -> tuple[int, int]:
     height, width = photo_HW3.shape[:2]
-    return working_size(height, width, config.longest, model.net.multiple, shortest=config.shortest)
+    return fitted_size(height, width, config.longest, model.net.multiple, shortest=config.shortest)
 
 
 def _bytes_needed(size: tuple[int, int], config: RefineConfig) -> int:

@@ -32,7 +32,7 @@ from ..io.depth_files import write_depth
 from ..io.inverse_depth import write_inverse_depth
 from ..io.pictures import map_panel, panel, sheet, write_image
 from .keeping import forget
-from .loop import working_size
+from .loop import fitted_size
 from .render import Lighting, relight
 from .result import RefineResult
 
@@ -137,7 +137,7 @@ def _difference(result: RefineResult) -> NDArray[np.uint8]:
 
 def _relit_strip(photo_HW3: NDArray[np.uint8], normals: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
     """A row before and a row after, a column per light."""
-    height, width = working_size(photo_HW3.shape[0], photo_HW3.shape[1], _SHOWN)
+    height, width = fitted_size(photo_HW3.shape[0], photo_HW3.shape[1], _SHOWN)
     photo_B3hw = _batch(cv2.resize(photo_HW3, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255)
     count = len(_LIGHTS)
     diffuse, specular, shininess = _MATERIAL

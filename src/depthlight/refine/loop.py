@@ -256,7 +256,7 @@ class Refinement:
     def _scene(self, raw_B1hw: Tensor, offset: Tensor) -> Scene:
         """The photo under a fresh draw of lights."""
         photo_B3hw, lights = self.photo_B3hw, self.config.lights
-        size = working_size(*self._size(), self.config.render) if self.config.render else self._size()
+        size = fitted_size(*self._size(), self.config.render) if self.config.render else self._size()
         if size != self._size():
             raw_B1hw, photo_B3hw = (_smaller(values, size) for values in (raw_B1hw, photo_B3hw))
         lighting = render.Lighting.sample(lights, self.generator).to(raw_B1hw)
@@ -299,7 +299,7 @@ class Refinement:
         return state
 
 
-def working_size(height: int, width: int, longest: int, multiple: int = 1, *, shortest: int = 0) -> tuple[int, int]:
+def fitted_size(height: int, width: int, longest: int, multiple: int = 1, *, shortest: int = 0) -> tuple[int, int]:
     """(h, w) at which the network works: sides in multiples of ``multiple``, at least one.
 
     The photo is shrunk, never enlarged, until its longer side is at most ``longest``, and further until its shorter

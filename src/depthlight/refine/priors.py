@@ -56,6 +56,19 @@ def load_guidance(
     )
 
 
+def shared_guidance(
+    name: str | None, config: RefineConfig, *, device: torch.device, precision: str = "fp32"
+) -> Guidance | None:
+    """The prior for many photos; None where there is none, and where each photo has to get its own.
+
+    Raises:
+        InputError, ConfigError: as of :func:`load_guidance`.
+    """
+    if not config.guidance.weight or needs_photo(name, config.guidance):
+        return None
+    return load_guidance(name, config, device=device, precision=precision)
+
+
 def need_as_trained(guidance: Guidance, config: RefineConfig) -> Guidance:
     """The guidance again, after refusing a small prior that ``config`` would show what it has never seen.
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .guidance import Guidance, Scene
-from .loop import working_size
+from .loop import fitted_size
 from .patches import RENDER, standard_raw
 from .render import Lighting, normals_orthographic, pseudo_depth, relight
 
@@ -36,7 +36,7 @@ class StereoRelighting:
     ) -> None:
         height, width = left_B3HW.shape[-2:]
         self._guidance, self._lights = guidance, lights
-        self._size = working_size(height, width, LONGEST, shortest=RENDER)
+        self._size = fitted_size(height, width, LONGEST, shortest=RENDER)
         self._photo_B3hw = F.interpolate(left_B3HW, size=self._size, mode="area")
         start_B1hw = self._shrunk(start_BHW)
         self._unit = float(start_B1hw.max() / standard_raw(start_B1hw).max())
