@@ -13,7 +13,7 @@ from torch import nn
 
 from ..core.errors import ConfigError, InputError
 from ..data.loader import StreamPlan
-from ..data.mono import MonoBatch, MonoRecipe, MonoScenes, mono_batches
+from ..data.mono import MonoAugmentConfig, MonoBatch, MonoRecipe, MonoScenes, mono_batches
 from ..data.scenes import read_list
 from ..eval.mono_result import MonoSceneResult
 from ..eval.mono_runner import MonoEstimator, Pictures, Ramp, evaluate_mono
@@ -27,6 +27,7 @@ from ..nets.mono.base import MonoNet
 from ..nets.mono.losses import mono_terms
 from ..nets.mono.small import MonoSmall
 from .config import TrainConfig
+from .distributed import Ranks
 from .sources import mixture
 from .start import start_from
 from .task import Autocast, Measure, Stage, StageOutput, Start, Task
@@ -75,13 +76,7 @@ class MonoTask(Task):
         return stage
 
     def batches(self, position: int, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[MonoBatch]:
-        datasets = open_images(self.config)
-        say("data: " + ", ".join(f"{d.name} ({len(d)})" for d in datasets))
-        sampler = mixture(self.config.data, [len(d) for d in datasets], self.config.seed)
-        plan = StreamPlan(
-            batch=self.config.batch, workers=self.config.workers, rank=self.ranks.rank, world=self.ranks.world
-        )
-        return mono_batches(datasets, sampler, MonoRecipe(self.config.mono.augment, self.config.crop), plan, position)
+        return image_batches(self.config, self.config.mono.augment, self.ranks, position, say)
 
     def evaluation(self) -> Measure | None:
         scenes = self.config.evaluate
@@ -105,6 +100,17 @@ class MonoTask(Task):
             return row
 
         return measure
+
+
+def image_batches(
+    config: TrainConfig, augment: MonoAugmentConfig, ranks: Ranks, position: int, say: Callable[[str], None]
+) -> Iterator[MonoBatch]:
+    """This rank's batches of single images from sample ``position`` on, in the mixture of ``config.data``."""
+    datasets = open_images(config)
+    say("data: " + ", ".join(f"{d.name} ({len(d)})" for d in datasets))
+    sampler = mixture(config.data, [len(d) for d in datasets], config.seed)
+    plan = StreamPlan(batch=config.batch, workers=config.workers, rank=ranks.rank, world=ranks.world)
+    return mono_batches(datasets, sampler, MonoRecipe(augment, config.crop), plan, position)
 
 
 def open_images(config: TrainConfig) -> list[MonoScenes]:

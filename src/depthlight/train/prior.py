@@ -10,16 +10,14 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ..data.loader import StreamPlan
-from ..data.mono import MonoBatch, MonoRecipe, MonoScenes, mono_batches
+from ..data.mono import MonoBatch, MonoScenes
 from ..data.scenes import read_list
 from ..eval.relight_gate import CORRUPTIONS, GateConfig, gate_figure, need_scenes, run_gate
 from ..eval.relight_sheet import draw_sheet
 from ..nets.prior.denoiser import Denoiser
 from ..nets.prior.load import build
-from .mono import open_images
+from .mono import image_batches
 from .relighting import Denoising
-from .sources import mixture
 from .start import start_from
 from .task import Autocast, Measure, Stage, Start, Task
 
@@ -45,14 +43,7 @@ class PriorTask(Task):
         return Denoising(self.config.prior, self.config.seed, autocast)
 
     def batches(self, position: int, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[MonoBatch]:
-        datasets = open_images(self.config)
-        sampler = mixture(self.config.data, [len(d) for d in datasets], self.config.seed)
-        say("data: " + ", ".join(f"{d.name} ({len(d)})" for d in datasets))
-        recipe = MonoRecipe(self.config.prior.augment, self.config.crop)
-        plan = StreamPlan(
-            batch=self.config.batch, workers=self.config.workers, rank=self.ranks.rank, world=self.ranks.world
-        )
-        return mono_batches(datasets, sampler, recipe, plan, position)
+        return image_batches(self.config, self.config.prior.augment, self.ranks, position, say)
 
     def evaluation(self) -> Measure | None:
         wanted = self.config.evaluate
