@@ -35,7 +35,7 @@ train)
   start=(--resume)
   [ -f "$runs/main/config.json" ] || start=(cpu)
   data=
-  for part in layered:0.36 meshes:0.24 photowarp:0.18 rooms:0.15 rooms-v1:0.07; do # of the last one, an older family
+  for part in layered:0.22 layered-v1:0.14 meshes:0.24 photowarp:0.18 rooms:0.15 rooms-v1:0.07; do # v1: older families
     [ ! -d "$runs/pool/${part%:*}" ] || data+="{kind='scenes',path='$runs/pool/${part%:*}',weight=${part#*:}},"
   done
   exec "${polite[@]}" depthlight train "${start[@]}" -o "$runs/main" --ranks "${RANKS:-2}" --set "data=[$data]" \

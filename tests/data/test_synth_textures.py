@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depthlight.data.synth import layers, shapes
-from depthlight.data.synth.patterns import PATTERNS, plaster
+from depthlight.data.synth.patterns import PATTERNS, bare, plaster
 from depthlight.data.synth.textures import MIXTURE, Textures
 
 
@@ -34,6 +34,14 @@ def test_plaster_is_hardly_a_texture() -> None:
     contrasts = [np.ptp(plaster(np.random.default_rng(seed), 128, 128)) for seed in range(40)]
     assert 0.5 < min(contrasts) < 3, "walls without anything to match"
     assert 10 < max(contrasts) < 45, "and walls with a little"
+
+
+def test_bare_surfaces_have_a_colour_and_little_else() -> None:
+    for seed in range(10):
+        image = bare(np.random.default_rng(seed), 96, 128)
+        assert np.isfinite(image).all()
+        fine = image - cv2.GaussianBlur(image, (0, 0), 12, borderType=cv2.BORDER_REFLECT)
+        assert np.abs(fine).mean() < 6
 
 
 def test_mixture_is_a_distribution() -> None:

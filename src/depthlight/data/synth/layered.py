@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from .layers import Layer, Plane, render, trimmed
 from .materials import Detail, blurred, car_parts, piece, raster
-from .patterns import PATTERNS
+from .patterns import PATTERNS, bare
 from .perspective import project
 from .scene import FloatImage, RenderedPair, TextureSource
 from .shapes import SOLID, THIN, Mask, Pen, Shape, crown, figure, railing, rods, vase, vehicle
 
 EDGE = 6  # px by which background planes reach beyond what is seen
 FLOATING = (8, 34)
+PLAIN = 0.2  # share of scenes with many bare surfaces
 STEEPEST = 0.45  # |∂d/∂x| of any plane
 
 
@@ -44,6 +45,7 @@ class Stage:
         self.steep = max_disp * rng.uniform(0.5, 0.98) / (height - self.horizon)  # ground: d = steep·(y − horizon)
         self.layers: list[Layer] = []
         self.shadow_HC: FloatImage = np.ones((height, self.reach), np.float32)  # on the ground
+        self.plainness = rng.uniform(0.3, 0.8) if rng.random() < PLAIN else 0.0  # share of surfaces without a texture
 
     def backdrop(self, image_HC3: FloatImage, plane: Plane, mask_HC: Mask | None = None) -> None:
         """A background plane over the whole canvas."""
@@ -58,7 +60,13 @@ class Stage:
         """A canvas-sized texture."""
         if kind is not None:
             return PATTERNS[kind](self.rng, self.height, self.reach)
-        return self.textures.sample(self.rng, self.height, self.reach)
+        return self.surface(self.height, self.reach)
+
+    def surface(self, height: int, width: int) -> FloatImage:
+        """A texture of any kind, or hardly one where the scene is plain."""
+        if self.rng.random() < self.plainness:
+            return bare(self.rng, height, width)
+        return self.textures.sample(self.rng, height, width)
 
     def put(
         self,
@@ -79,6 +87,8 @@ class Stage:
         if x > self.width + self.max_disp or x + w < 0:
             return
         mask = shape(self.rng, h, w)
+        if kind is None and self.rng.random() < self.plainness:
+            kind = "flat" if self.rng.random() < 0.7 else "glossy"
         a, b, c = plane
         nearest = c + max(a * max(0.0, x), a * (x + w)) + max(b * max(0, y), b * min(self.height, y + h))
         plane = (a, b, c - max(0.0, nearest + depth - self.max_disp))
@@ -134,7 +144,8 @@ def _room(stage: Stage) -> None:
     a = float(np.clip(rng.normal(0, 0.03), -0.1, 0.1)) * min(1.0, stage.far / 20)
     wall = (a, 0.0, stage.far - a * stage.vanishing)
     image = stage.texture()
-    for _ in range(int(rng.integers(0, 6))):  # pictures, doors, shelves: the same plane, other looks, a soft shadow
+    most = 1 if stage.plainness else 5  # pictures, doors, shelves: the same plane, other looks, a soft shadow
+    for _ in range(int(rng.integers(0, most + 1))):
         h, w = int(stage.height * rng.uniform(0.1, 0.5)), int(stage.width * rng.uniform(0.05, 0.3))
         y, x = int(rng.integers(0, stage.height - h)), int(rng.integers(0, stage.reach - w))
         _darken(image, y, x, h, w, rng.uniform(0.2, 0.6))
@@ -198,7 +209,7 @@ def _front(stage: Stage, side: int) -> None:
     mask = _below(roof, stage.height)
     mask[:, (away < near * 0.3) | ((away > far + 40) & bool(rng.random() < 0.4))] = 0
     style = "foliage" if hedge and rng.random() < 0.6 else "facade" if not hedge and rng.random() < 0.35 else None
-    texture = PATTERNS[style](rng, 512, 512) if style else stage.textures.sample(rng, 512, 512)
+    texture = PATTERNS[style](rng, 512, 512) if style else stage.surface(512, 512)
     mask[:, away * slope > stage.max_disp] = 0  # only the right view sees so near
     image = project(np.clip(texture, 0, 255), stage.reach, stage.height, -x[0] * side, side, stage.horizon, rng)
     stage.backdrop(image.transpose(1, 0, 2).copy(), (a, 0.0, -a * stage.vanishing), mask)
@@ -206,7 +217,7 @@ def _front(stage: Stage, side: int) -> None:
 
 def receding(rng: np.random.Generator, stage: Stage, horizon: float, kind: str | None = None) -> FloatImage:
     """A canvas-sized ground texture in perspective, its horizon at row ``horizon``."""
-    texture = PATTERNS[kind](rng, 640, 512) if kind else stage.textures.sample(rng, 512, 512)
+    texture = PATTERNS[kind](rng, 640, 512) if kind else stage.surface(512, 512)
     return project(np.clip(texture, 0, 255), stage.height, stage.reach, horizon, 1, stage.vanishing + EDGE, rng)
 
 

@@ -93,6 +93,11 @@ def plaster(rng: np.random.Generator, height: int, width: int) -> FloatImage:
     return np.asarray(255 + np.float32(contrast) * (stains + grain)[..., None].repeat(3, axis=2), np.float32)
 
 
+def bare(rng: np.random.Generator, height: int, width: int) -> FloatImage:
+    """One colour with soft light and faint stains: what fills a picture where there is nothing to match."""
+    return flat(rng, height, width) * plaster(rng, height, width) / np.float32(255)
+
+
 def _axes(rng: np.random.Generator, height: int, width: int, upright: float) -> tuple[Field, Field]:
     """Coordinates along and across a direction: axis-aligned with probability ``upright``."""
     angle = 0.0 if rng.random() < upright else rng.uniform(0, np.pi)

@@ -168,7 +168,7 @@ def write_pool(
 
 def _claim(folder: Path, config: SynthConfig, image_format: str) -> None:
     """Write the pool's settings, or compare with those that are there; clear leftovers of an interrupted write."""
-    version = max(VERSIONS.get(family, 1) for family in config.families)
+    version = max(VERSIONS[family] for family in config.families)
     settings = json.loads(json.dumps({"version": version, "format": image_format, "config": _identity(config)}))
     manifest = folder / MANIFEST
     if not manifest.is_file():
