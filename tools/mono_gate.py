@@ -2,10 +2,10 @@
 
 Usage: python tools/mono_gate.py MODEL SCENES PHOTOS [-o gate.json] [--list FILE]
 
-MODEL is a model.safetensors of `depthlight train mono` or a bundled name, SCENES a folder of scene folders of the engine
-that it has not seen (--list picks some), PHOTOS a folder of real images with depth. The exit status is 1 unless the
-median over SCENES is at least 25 % below the ramp's and the mean over PHOTOS below it. (The mean over scenes is shown,
-not judged: a ramp fitted to one scene with a far horizon can outweigh all others.)
+MODEL is a model.safetensors of `depthlight train mono` or a bundled name, SCENES a folder of scene folders of the
+engine that it has not seen (--list picks some), PHOTOS a folder of real images with depth. The exit status is 1 unless
+the median over SCENES is at least 25 % below the ramp's and the mean over PHOTOS below it. (The mean over scenes is
+shown, not judged: a ramp fitted to one scene with a far horizon can outweigh all others.)
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from depthlight.refine.stereo_teacher import Teacher, confident_median, run_pass
 
 Map = NDArray[np.float32]
 FIGURES = ("epe", "bad1", "bad2", "bad3", "d1")
-# wall time of all that the row needs; CPU time of what was not there yet: the first of "refined" and "median-4" has
+# wall time of all that the row needs; CPU time of what was not there yet: the first of "refined" and "median-6" has
 # that of the passes
 TIMES = ("seconds", "cpu_seconds")
 ALLOWED_SHARE, ALLOWED_PX = 0.10, 0.1  # a scene may be worse by the larger of the two
@@ -59,7 +59,7 @@ ROWS: dict[str, Row] = {
     "feed-forward": Row("the network's plain answer", "plain"),
     "refined": Row("the recipe as it is"),
     "mean-4": Row("mean of 4 passes: flip, 1.5× enlargement", "mean"),
-    "median-4": Row("their confident median: what the refinement starts from", "teacher"),
+    "median-6": Row("confident median of the recipe's 6 passes: what the refinement starts from", "teacher"),
     "median-10": Row("confident median of 10 passes at 5 sizes: about equal time", "many"),
     "no-photometric": Row("no photometric term", changes={"photometric": 0.0}),
     "no-smoothness": Row("no smoothness", changes={"smoothness": 0.0}),
@@ -115,20 +115,21 @@ class Scene:
 
     def _mean(self) -> tuple[Map, float]:
         begun = time.monotonic()
-        found = [self.plain().disparity, *(self._pass(name, self.config.enlarge)[0] for name in self.config.passes)]
+        found = [self.plain().disparity, self._pass(1.0, True)[0]]
+        found += [self._pass(1.5, upside_down)[0] for upside_down in (False, True)]
         return np.asarray(np.mean(found, axis=0), np.float32), time.monotonic() - begun + self._of_plain()[1]
 
     def _many(self) -> tuple[Map, float]:
         begun = time.monotonic()
         found = []
         for scale in SCALES:
-            for name in ("enlarged", "enlarged-flipped"):
-                found.append(self._pass(name, scale))
+            for upside_down in (False, True):
+                found.append(self._pass(scale, upside_down))
         middle_HW, _ = confident_median(*(np.stack(maps) for maps in zip(*found, strict=True)))
         return middle_HW, time.monotonic() - begun
 
-    def _pass(self, name: Any, factor: float) -> tuple[Map, Map]:
-        return run_pass(self.model, *self.pair, name, factor, self.plain().max_disp)
+    def _pass(self, factor: float, upside_down: bool) -> tuple[Map, Map]:
+        return run_pass(self.model, *self.pair, factor, upside_down, self.plain().max_disp)
 
     def _refined(self, row: Row) -> tuple[Map, float]:
         teacher, seconds = self.teacher()
@@ -183,7 +184,7 @@ def _figures(sample: StereoSample, disparity_HW: Map) -> dict[str, float]:
 def _request(name: str, model: StereoModel, config: StereoRefineConfig) -> dict[str, Any]:
     """What a row depends on: those of another request are measured again."""
     row = ROWS[name]
-    changed = to_dict(stereo_changed(config, row.changes)) if row.how in ("refine", "teacher", "mean") else None
+    changed = to_dict(stereo_changed(config, row.changes)) if row.how in ("refine", "teacher") else None
     facts = {"how": row.how, "config": changed, "weights_sha256": model.identity.weights_sha256}
     return dict(json.loads(json.dumps(facts)))  # as it will be read back
 

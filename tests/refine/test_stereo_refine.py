@@ -22,7 +22,7 @@ from depthlight.nets.stereo.las1 import LAS1
 from depthlight.nets.stereo.light import Light, LightConfig
 from depthlight.refine import stereo, stereo_api, stereo_files
 from depthlight.refine.stereo_config import RECIPES, StereoRefineConfig, load_stereo_recipe
-from depthlight.refine.stereo_teacher import confident_median, enlargement, teach
+from depthlight.refine.stereo_teacher import confident_median, fitting_scales, teach
 
 TINY = LightConfig(pyramid=(4, 4, 8, 8, 8), match=8, groups=2, volume=(4, 4, 4, 4), upsample=4, max_disp=32)
 
@@ -51,7 +51,7 @@ def views(make_pair):
 
 
 def quick(**changes):
-    return StereoRefineConfig(**({"steps": 6, "passes": ("flipped",)} | changes))
+    return StereoRefineConfig(**({"steps": 6, "scales": (1.0,)} | changes))
 
 
 # ------------------------------------------------------------------------------------------------ what it does
@@ -144,7 +144,7 @@ def test_equal_confidence_is_the_median(values, confidence):
 
 
 def test_enlarged_and_flipped_passes_come_back_at_input_size(model, views):
-    config = quick(passes=("flipped", "enlarged", "enlarged-flipped"), steps=1)
+    config = quick(scales=(1.0, 1.5), steps=1)
     teacher = depthlight.refine(*views, model=model, recipe=config).teacher
     assert teacher.passes == 4 and teacher.disparity.shape == (60, 90)
     assert ((teacher.agreement > 0) & (teacher.agreement <= 1)).all()
@@ -152,10 +152,12 @@ def test_enlarged_and_flipped_passes_come_back_at_input_size(model, views):
 
 
 def test_large_pairs_are_enlarged_less():
-    config = StereoRefineConfig(enlarge=1.5, largest=1_000_000)
-    assert enlargement(400, 400, config) == 1.5
-    assert 1.1 < enlargement(700, 1000, config) < 1.2
-    assert enlargement(1000, 1000, config) == 1
+    config = StereoRefineConfig(scales=(1.0, 1.5, 2.0), largest=1_000_000)
+    assert fitting_scales(400, 400, config) == (1.0, 1.5, 2.0)
+    assert fitting_scales(600, 900, config) == pytest.approx((1.0, 1.361), abs=1e-3), "twice the same is left out"
+    assert fitting_scales(1000, 1000, config) == (1.0,)
+    assert fitting_scales(2000, 2000, config) == (1.0,), "never shrunk"
+    assert fitting_scales(400, 400, StereoRefineConfig(scales=())) == ()
 
 
 # ------------------------------------------------------------------------------------------------ interruptions
@@ -238,7 +240,7 @@ def test_a_stop_is_heard_between_the_teachers_passes(model, views, monkeypatch):
         depthlight.refine(
             *views,
             model=model,
-            recipe=quick(passes=("flipped", "enlarged")),
+            recipe=quick(scales=(1.0, 1.5)),
             should_stop=lambda: (asked.append(1), len(asked) > 1)[1],
         )
     assert len(passes) == 2, "the plain one and the first"
@@ -319,7 +321,7 @@ def test_wrong_requests(model, views):
 def test_a_network_whose_late_layers_are_not_known(views):
     foreign = StereoModel("las1.x", TorchBackend(LAS1(), device="cpu"), weights_sha256=None)
     with pytest.raises(InputError, match=r"late layers of las1.*light"):
-        depthlight.refine(*views, model=foreign, recipe=quick(passes=()))
+        depthlight.refine(*views, model=foreign, recipe=quick(scales=()))
 
 
 @pytest.mark.parametrize(
@@ -330,7 +332,9 @@ def test_a_network_whose_late_layers_are_not_known(views):
         {"photometric": float("nan")},
         {"optimise": ()},
         {"optimise": ("logits", "logits")},
-        {"enlarge": 1.0},
+        {"scales": (0.5,)},
+        {"scales": (2.0, 1.0)},
+        {"scales": (1.0, float("nan"))},
     ],
 )
 def test_settings_are_checked(values):
@@ -349,7 +353,7 @@ def test_recipes_hold_what_they_say():
 # ------------------------------------------------------------------------------------------------ the verb
 
 
-RECIPE = 'steps = 3\npasses = ["flipped"]\n'
+RECIPE = "steps = 3\nscales = [1]\n"
 CALIB = (
     "cam0=[100 0 45; 0 100 30; 0 0 1]\ncam1=[100 0 45; 0 100 30; 0 0 1]\ndoffs=0\nbaseline=100\nwidth=90\nheight=60\n"
 )

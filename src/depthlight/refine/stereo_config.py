@@ -15,9 +15,8 @@ from .config import LARGEST_SEED
 
 RECIPES = Recipes(Path(__file__).parent / "recipes" / "stereo", "stereo recipe")
 Adapted = Literal["logits", "upsample", "disparity"]
-Pass = Literal["flipped", "enlarged", "enlarged-flipped"]
 _ADAPTED: tuple[Adapted, ...] = ("logits", "upsample", "disparity")
-_PASSES: tuple[Pass, ...] = ("flipped", "enlarged", "enlarged-flipped")
+_LARGEST_SCALE = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +28,10 @@ class StereoRefineConfig:
         optimise: what is adapted. ``logits``: a residual on the aggregated volume's scores; ``upsample``: a residual on
             the scores of the convex upsampling; ``disparity``: a residual on the full-size answer.
         lr_logits, lr_upsample, lr_disparity: learning rates (Adam) of the groups; the last in px.
-        passes: further passes of the network whose median, with the plain one, is what the result stays close to; empty
-            = the plain answer itself. ``flipped``: upside down.
-        enlarge: of the enlarged passes.
-        largest: px of an enlarged image; larger ones are enlarged less, and below a factor of 1.1 not at all.
+        scales: enlargements, 1 to 4, at each of which the network sees the pair upright and upside down; the result
+            stays close to the median of these passes and the plain one. Empty: the plain answer itself.
+        largest: px of an enlarged image; larger ones are enlarged less, and a scale that would then hardly differ from
+            a smaller one is left out.
         photometric: weight of the reconstruction of the left view from the right one.
         smoothness: weight of the edge-aware curvature.
         closeness: weight of the distance to the passes' median.
@@ -49,8 +48,7 @@ class StereoRefineConfig:
     lr_logits: float = 0.1
     lr_upsample: float = 0.1
     lr_disparity: float = 0.05
-    passes: tuple[Pass, ...] = _PASSES
-    enlarge: float = 1.5
+    scales: tuple[float, ...] = (1.0, 1.5, 2.0)
     largest: int = 1_200_000
     photometric: float = 10.0
     smoothness: float = 3.0
@@ -68,11 +66,11 @@ class StereoRefineConfig:
             _need(name, getattr(self, name), positive=True)
         if self.seed > LARGEST_SEED:
             raise ConfigError(f"seed is {self.seed}", expected=f"at most {LARGEST_SEED}")
-        if not 1 < self.enlarge <= 4:
-            raise ConfigError(f"enlarge is {self.enlarge}", expected="above 1, at most 4")
-        for name, values, known in (("optimise", self.optimise, _ADAPTED), ("passes", self.passes, _PASSES)):
-            if len(set(values)) != len(values) or not set(values) <= set(known):
-                raise ConfigError(f"{name} is {list(values)}", expected=f"any of {', '.join(known)}, each once")
+        rising = [*self.scales] == sorted({*self.scales})
+        if not (rising and all(1 <= scale <= _LARGEST_SCALE for scale in self.scales)):
+            raise ConfigError(f"scales are {list(self.scales)}", expected="rising numbers from 1 to 4")
+        if len({*self.optimise}) != len(self.optimise) or not {*self.optimise} <= {*_ADAPTED}:
+            raise ConfigError(f"optimise is {[*self.optimise]}", expected=f"any of {', '.join(_ADAPTED)}, each once")
         if not self.optimise:
             raise ConfigError("optimise is empty", expected=", ".join(_ADAPTED))
 

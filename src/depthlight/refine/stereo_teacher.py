@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from ..core.signals import StopRequestedError
 from ..infer.checks import left_right_agree
 from ..infer.prediction import StereoMatcher, StereoPrediction
-from .stereo_config import Pass, StereoRefineConfig
+from .stereo_config import StereoRefineConfig
 
 Image = NDArray[np.uint8]
 FloatMap = NDArray[np.float32]
 _RANGE_STEP = 32  # px: what ranges are multiples of
-_LEAST_ENLARGEMENT = 1.1  # less is not worth a pass
+_LEAST_STEP = 1.1  # between two scales; less is not worth a pass
 _SURE = 2  # power of the confidence that weighs a pass
 _FLOOR = 1e-3  # so that a pixel where no pass is confident still has a middle
 
@@ -55,20 +55,21 @@ def teach(
         matcher: a network with a flexible range, where a pass is enlarged.
         left_HW3, right_HW3: the pair, RGB uint8.
         plain: the plain answer, with the right view's disparity.
-        config: ``passes``, ``enlarge``, ``largest``, ``agreement``, ``visible``.
+        config: ``scales``, ``largest``, ``agreement``, ``visible``.
         should_stop: asked before every pass; a true answer raises StopRequestedError.
 
     Raises:
         LimitError: an enlarged pass needs more memory than is free.
         StopRequestedError: ``should_stop`` said so.
     """
-    factor = enlargement(left_HW3.shape[0], left_HW3.shape[1], config)
     found = [(plain.disparity, plain.confidence)]
-    for name in config.passes if config.closeness else ():
-        if should_stop and should_stop():
-            raise StopRequestedError
-        if name == "flipped" or factor > 1:
-            found.append(run_pass(matcher, left_HW3, right_HW3, name, factor, plain.max_disp))
+    for factor in fitting_scales(left_HW3.shape[0], left_HW3.shape[1], config) if config.closeness else ():
+        for upside_down in (False, True):
+            if factor == 1 and not upside_down:
+                continue  # the plain one
+            if should_stop and should_stop():
+                raise StopRequestedError
+            found.append(run_pass(matcher, left_HW3, right_HW3, factor, upside_down, plain.max_disp))
     disparity_NHW, confidence_NHW = (np.stack(maps) for maps in zip(*found, strict=True))
     middle_HW, spread_HW = confident_median(disparity_NHW, confidence_NHW)
     visible_HW = np.ones_like(middle_HW)
@@ -78,10 +79,14 @@ def teach(
     return Teacher(middle_HW, np.asarray(agreement_HW, np.float32), visible_HW, len(found))
 
 
-def enlargement(height: int, width: int, config: StereoRefineConfig) -> float:
-    """By how much a pair is enlarged: ``enlarge``, less for large ones, 1 where it would be below 1.1."""
-    factor = min(config.enlarge, math.sqrt(config.largest / (height * width)))
-    return factor if factor >= _LEAST_ENLARGEMENT else 1.0
+def fitting_scales(height: int, width: int, config: StereoRefineConfig) -> tuple[float, ...]:
+    """``scales``, cut to what ``largest`` allows a pair of this size; rising by a tenth or more."""
+    most = max(1.0, math.sqrt(config.largest / (height * width)))
+    kept: list[float] = []
+    for scale in (min(scale, most) for scale in config.scales):
+        if not kept or scale >= _LEAST_STEP * kept[-1]:
+            kept.append(scale)
+    return tuple(kept)
 
 
 def confident_median(disparity_NHW: FloatMap, confidence_NHW: FloatMap) -> tuple[FloatMap, FloatMap]:
@@ -97,11 +102,11 @@ def confident_median(disparity_NHW: FloatMap, confidence_NHW: FloatMap) -> tuple
 
 
 def run_pass(
-    matcher: StereoMatcher, left_HW3: Image, right_HW3: Image, name: Pass, factor: float, max_disp: int
+    matcher: StereoMatcher, left_HW3: Image, right_HW3: Image, factor: float, upside_down: bool, max_disp: int
 ) -> tuple[FloatMap, FloatMap]:
-    """Disparity (px of the input) and confidence of one pass, at input size; ``factor`` is that of enlarged ones."""
+    """Disparity (px of the input) and confidence of one pass over the pair enlarged by ``factor``, at input size."""
     height, width = left_HW3.shape[:2]
-    upside_down, enlarged = name != "enlarged", name != "flipped"
+    enlarged = factor > 1
     pair = [left_HW3[::-1] if upside_down else left_HW3, right_HW3[::-1] if upside_down else right_HW3]
     range_px = max_disp
     if enlarged:
