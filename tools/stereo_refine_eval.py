@@ -29,13 +29,14 @@ from depthlight.core.memory import keep_freed_memory
 from depthlight.data.samples import StereoSample
 from depthlight.data.scenes import SceneFolder, read_list
 from depthlight.eval.metrics import stereo_metrics
+from depthlight.infer.passes import middle, run_pass
 from depthlight.infer.prediction import StereoPrediction
 from depthlight.infer.stereo import StereoModel
 from depthlight.io.atomic import atomic_write_bytes
 from depthlight.refine.stereo import StereoRefinement
 from depthlight.refine.stereo_api import adaptable, pair_tensors, stereo_configured
 from depthlight.refine.stereo_config import StereoRefineConfig, stereo_changed
-from depthlight.refine.stereo_teacher import Teacher, confident_median, run_pass, teach
+from depthlight.refine.stereo_teacher import Teacher, teach
 
 Map = NDArray[np.float32]
 FIGURES = ("epe", "bad1", "bad2", "bad3", "d1")
@@ -125,7 +126,7 @@ class Scene:
         for scale in SCALES:
             for upside_down in (False, True):
                 found.append(self._pass(scale, upside_down))
-        middle_HW, _ = confident_median(*(np.stack(maps) for maps in zip(*found, strict=True)))
+        middle_HW, _ = middle(found)
         return middle_HW, time.monotonic() - begun
 
     def _pass(self, factor: float, upside_down: bool) -> tuple[Map, Map]:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 import depthlight
@@ -22,7 +20,7 @@ from depthlight.nets.stereo.las1 import LAS1
 from depthlight.nets.stereo.light import Light, LightConfig
 from depthlight.refine import stereo, stereo_api, stereo_files
 from depthlight.refine.stereo_config import RECIPES, StereoRefineConfig, load_stereo_recipe
-from depthlight.refine.stereo_teacher import confident_median, fitting_scales, teach
+from depthlight.refine.stereo_teacher import teach
 
 TINY = LightConfig(pyramid=(4, 4, 8, 8, 8), match=8, groups=2, volume=(4, 4, 4, 4), upsample=4, max_disp=32)
 
@@ -127,37 +125,12 @@ def test_metres(model, views):
 # ------------------------------------------------------------------------------------------------ the teacher
 
 
-def test_confident_passes_outvote_doubtful_ones():
-    disparity = np.float32([[[5, 5]], [[9, 9]], [[9.5, 2]]])
-    confidence = np.float32([[[0.9, 0.1]], [[0.2, 0.9]], [[0.2, 0.1]]])
-    middle, spread = confident_median(disparity, confidence)
-    assert middle.tolist() == [[5, 9]]
-    assert spread[0, 0] == pytest.approx((4 + 4.5) * 0.04 / 0.89, rel=1e-5)
-
-
-@given(st.lists(st.floats(0, 200, width=32), min_size=1, max_size=5), st.floats(0, 1))
-def test_equal_confidence_is_the_median(values, confidence):
-    maps = np.float32(values)[:, None, None]
-    middle, spread = confident_median(maps, np.full_like(maps, confidence))
-    assert middle[0, 0] == sorted(np.float32(values))[(len(values) - 1) // 2]
-    assert spread[0, 0] == pytest.approx(np.abs(maps - middle).mean(), abs=1e-3)
-
-
 def test_enlarged_and_flipped_passes_come_back_at_input_size(model, views):
     config = quick(scales=(1.0, 1.5), steps=1)
     teacher = depthlight.refine(*views, model=model, recipe=config).teacher
     assert teacher.passes == 4 and teacher.disparity.shape == (60, 90)
     assert ((teacher.agreement > 0) & (teacher.agreement <= 1)).all()
     assert set(np.unique(teacher.visible)) <= {0.0, 1.0}
-
-
-def test_large_pairs_are_enlarged_less():
-    config = StereoRefineConfig(scales=(1.0, 1.5, 2.0), largest=1_000_000)
-    assert fitting_scales(400, 400, config) == (1.0, 1.5, 2.0)
-    assert fitting_scales(600, 900, config) == pytest.approx((1.0, 1.361), abs=1e-3), "twice the same is left out"
-    assert fitting_scales(1000, 1000, config) == (1.0,)
-    assert fitting_scales(2000, 2000, config) == (1.0,), "never shrunk"
-    assert fitting_scales(400, 400, StereoRefineConfig(scales=())) == ()
 
 
 # ------------------------------------------------------------------------------------------------ interruptions

@@ -11,6 +11,7 @@ from depthlight.core.errors import ConfigError, DepthlightError, FileFormatError
 from depthlight.core.signals import StopRequestedError
 from depthlight.data.samples import StereoSample
 from depthlight.data.scenes import SceneFolder
+from depthlight.infer import passes as infer_passes
 from depthlight.infer.prediction import ModelIdentity, StereoPrediction
 from depthlight.io.disparity_files import read_disparity, write_disparity
 from depthlight.train import stage3
@@ -60,19 +61,11 @@ def test_all_variants_come_back_at_the_pairs_own_scale(monkeypatch: pytest.Monke
     assert trusted.all()
 
 
-def test_the_enlarged_pass_has_no_say_beyond_its_reach(monkeypatch: pytest.MonkeyPatch, sample: StereoSample) -> None:
-    made = teacher(monkeypatch, TeacherConfig(left_right=False, edges=False), 1.0)  # 128 px, 192 when enlarged
-    monkeypatch.setattr(stage3, "enlarged", lambda *_: np.full((64, 128), 7, np.float32))
-    disparity, trusted = made.label(sample)
-    np.testing.assert_allclose(disparity, 128)
-    assert trusted.all()
-
-
 def test_where_passes_disagree_nothing_is_learned(monkeypatch: pytest.MonkeyPatch, sample: StereoSample) -> None:
     made = teacher(monkeypatch, TeacherConfig(left_right=False, edges=False), 0.1)
     odd = np.full((64, 128), 12.8, np.float32)
     odd[:, :40] += 10
-    monkeypatch.setattr(stage3, "upside_down", lambda *_: odd)
+    monkeypatch.setattr(infer_passes, "run_pass", lambda *_: (odd, np.ones_like(odd)))
     _, trusted = made.label(sample)
     assert not trusted[:, :40].any() and trusted[:, 40:].all()
 
@@ -130,7 +123,7 @@ def test_a_stop_is_heard_before_every_pass(monkeypatch: pytest.MonkeyPatch, samp
 
     monkeypatch.setattr(Answer, "predict", predict)
     made.label(sample, lambda: checks.append(1))
-    assert passes == list(range(1, 11))  # two models: four variants each, and the mirrored pass
+    assert passes == list(range(1, 15))  # two models: six passes each, and the mirrored one
 
 
 def test_only_pairs_get_labels_and_a_given_folder_is_used(tiny: Tiny, pool: Path, tmp_path: Path) -> None:

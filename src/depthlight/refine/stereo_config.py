@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..core.config import from_dict, to_dict
 from ..core.errors import ConfigError
 from ..core.recipes import Recipes
+from ..infer.passes import LARGEST, SCALES
 from .config import LARGEST_SEED
 
 RECIPES = Recipes(Path(__file__).parent / "recipes" / "stereo", "stereo recipe")
@@ -48,8 +49,8 @@ class StereoRefineConfig:
     lr_logits: float = 0.1
     lr_upsample: float = 0.1
     lr_disparity: float = 0.05
-    scales: tuple[float, ...] = (1.0, 1.5, 2.0)
-    largest: int = 1_200_000
+    scales: tuple[float, ...] = SCALES
+    largest: int = LARGEST
     photometric: float = 10.0
     smoothness: float = 3.0
     closeness: float = 1.0

@@ -62,9 +62,10 @@ class Source:
 class TeacherConfig:
     """Stage 3's pseudo-labels.
 
-    ``models`` are averaged (names or files; empty means the model the run starts from); ``ensemble`` adds a flipped, a
-    gray and an enlarged pass of each. ``labels`` is a folder ``<data set>/<sample>.png`` made elsewhere, instead of a
-    teacher. The masks are LAS2's; ``sky`` is a folder of ``<sample>.png``, non-zero where there is sky (disparity 0).
+    ``models`` are averaged (names or files; empty means the model the run starts from); ``ensemble`` takes of each the
+    confident median of its passes at three sizes, upright and upside down (:mod:`depthlight.infer.passes`). ``labels``
+    is a folder ``<data set>/<sample>.png`` made elsewhere, instead of a teacher. The masks are LAS2's; ``sky`` is a
+    folder of ``<sample>.png``, non-zero where there is sky (disparity 0).
     """
 
     labels: str = ""

@@ -1,7 +1,7 @@
 """Stage 3: distillation on unlabelled pairs, with labels made once and kept in a folder.
 
-The teacher (registered models or files, each passed over test-time variants of the pair, all averaged) writes one
-disparity map per pair into ``<run>/labels``; pixels it should not be trusted on are left out there. Training is then
+The teacher (registered models or files, each passed over test-time variants of the pair) writes one disparity map per
+pair into ``<run>/labels``; pixels it should not be trusted on are left out there. Training is then
 stage 1 on those labels, usually with the loss clamped. A folder of labels made elsewhere serves as well.
 """
 
@@ -13,9 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,6 +22,7 @@ from ..core.config import to_dict
 from ..core.errors import ConfigError, FileFormatError, InputError
 from ..data.samples import StereoDataset, StereoSample
 from ..infer.load import load
+from ..infer.passes import SCALES, Pass, middle, passes
 from ..infer.prediction import StereoMatcher
 from ..io.atomic import atomic_write_bytes
 from ..io.disparity_files import read_disparity, write_disparity
@@ -36,8 +35,6 @@ Image = NDArray[np.uint8]
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 LABELS = "labels"
-ENLARGED = 1.5
-MARGIN_PX = 8
 
 
 def with_labels(
@@ -142,7 +139,7 @@ class Labelled:
 
 
 class Teacher:
-    """One model or several, averaged over variants of the pair, with LAS2's masks."""
+    """One model or the mean of several, each the confident median over variants of the pair, with LAS2's masks."""
 
     def __init__(self, config: TeacherConfig, start: str) -> None:
         names = config.models or ((start,) if start else ())
@@ -154,11 +151,13 @@ class Teacher:
     def label(self, sample: StereoSample, check: Callable[[], None] = lambda: None) -> tuple[Map, Mask]:
         """Disparity (H, W) px, and the pixels to learn from; ``check`` is called before every pass."""
         left, right = sample.left_HW3, sample.right_HW3
-        passes = list(self._passes(left, right, check))
-        disparity: Map = np.nanmean(passes, axis=0).astype(np.float32)
+        answers = [list(self._passes(model, left, right, check)) for model in self.models]
+        middles = [middle(found)[0] for found in answers]
+        disparity: Map = np.mean(middles, axis=0, dtype=np.float32)
         trusted: Mask = disparity > 0
-        if self.config.spread_px and len(passes) > 1:
-            trusted &= np.nanstd(passes, axis=0) <= self.config.spread_px
+        if self.config.spread_px:
+            _, spread = middle([answer for found in answers for answer in found])
+            trusted &= spread <= self.config.spread_px
         if self.config.left_right:
             other = self._mirrored(left, right, check)
             trusted &= left_right_mask(_tensor(disparity), _tensor(other))[0].numpy()
@@ -167,22 +166,11 @@ class Teacher:
             trusted &= edge_mask(_tensor(disparity), image)[0].numpy()
         return self._with_sky(sample, disparity, trusted)
 
-    def _passes(self, left: Image, right: Image, check: Callable[[], None]) -> Iterator[Map]:
-        """Every model on every variant, turned back to the pair as it is."""
-        for model in self.models:
-            check()
-            plain = model.predict(left, right)
-            yield plain.disparity
-            if not self.config.ensemble:
-                continue
-            check()
-            yield upside_down(model, left, right)
-            check()
-            yield in_gray(model, left, right)
-            check()
-            # Enlarged, the nearest things leave the range: no opinion there.
-            reach = (plain.max_disp - MARGIN_PX) / ENLARGED
-            yield np.where(plain.disparity < reach, enlarged(model, left, right), np.float32(np.nan))
+    def _passes(self, model: StereoMatcher, left: Image, right: Image, check: Callable[[], None]) -> Iterator[Pass]:
+        """The model's answers to the pair and, as an ensemble, to its variants."""
+        check()
+        plain = model.predict(left, right)
+        return passes(model, left, right, plain, scales=SCALES if self.config.ensemble else (), check=check)
 
     def _mirrored(self, left: Image, right: Image, check: Callable[[], None]) -> Map:
         """Disparity of the right view: flipped and swapped, the pair is a pair again."""
@@ -202,30 +190,6 @@ class Teacher:
         if sky.shape != disparity.shape:
             raise FileFormatError(f"{path} has shape {sky.shape}", expected=f"that of the pair, {disparity.shape}")
         return np.where(sky, np.float32(0), disparity), trusted | sky
-
-
-def upside_down(model: StereoMatcher, left: Image, right: Image) -> Map:
-    """The model's answer on the pair turned upside down, turned back."""
-    return model.predict(left[::-1], right[::-1]).disparity[::-1]
-
-
-def enlarged(model: StereoMatcher, left: Image, right: Image) -> Map:
-    """The answer on the pair at 1.5 times its size, brought back to its size and px."""
-    height, width = left.shape[:2]
-    size = (round(width * ENLARGED), round(height * ENLARGED))
-    views = [cv2.resize(view, size, interpolation=cv2.INTER_CUBIC) for view in (left, right)]
-    disparity = model.predict(views[0], views[1]).disparity
-    small: Any = cv2.resize(disparity, (width, height), interpolation=cv2.INTER_AREA) * np.float32(width / size[0])
-    return np.asarray(small, np.float32)
-
-
-def in_gray(model: StereoMatcher, left: Image, right: Image) -> Map:
-    """The answer on the gray pair."""
-    views = [
-        cv2.cvtColor(cv2.cvtColor(np.ascontiguousarray(v), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        for v in (left, right)
-    ]
-    return model.predict(views[0], views[1]).disparity
 
 
 def _tensor(disparity: Map) -> torch.Tensor:
