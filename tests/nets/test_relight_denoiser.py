@@ -13,6 +13,7 @@ from torch import Tensor
 from depthlight.core.config import to_dict
 from depthlight.core.errors import CheckpointError, ConfigError, InputError, UnknownNameError
 from depthlight.nets.checkpoints import save_safetensors
+from depthlight.nets.lighting import Lighting, relight
 from depthlight.nets.prior.denoiser import Conditions, Denoiser, DenoiserConfig
 from depthlight.nets.prior.diffusion import add_noise, alpha_sigma, image_of, noise_of, sample, velocity
 from depthlight.nets.prior.load import load_prior
@@ -74,15 +75,42 @@ def test_sampling_draws_from_a_gaussian_whose_denoiser_is_known() -> None:
 # --------------------------------------------------------------------------------------------------------- network
 
 
+def lit(told: Conditions, slopes: tuple[float, float]) -> Tensor:
+    """The photos in their lights if all of them were one plane with these slopes; [-1, 1]."""
+    normal = torch.nn.functional.normalize(torch.tensor([*slopes, 1.0]), dim=0).view(3, 1, 1)
+    light = told.light_N6[:, None]
+    lighting = Lighting(
+        direction_L3=light[..., :3], diffuse_L=light[..., 3], specular_L=light[..., 4], shininess_L=2 ** light[..., 5]
+    )
+    return 2 * relight(told.photo_N3PP, normal.expand_as(told.photo_N3PP), lighting)[:, 0] - 1
+
+
+def test_a_fresh_network_takes_everything_for_flat_and_relights_it() -> None:
+    noisy, t, told = some()
+    alpha, sigma = alpha_sigma(t)
+    net = Denoiser(DenoiserConfig.tiny())
+    torch.testing.assert_close(net(noisy, t, told), sigma * (alpha * noisy - lit(told, (0, 0))))
+    assert net(noisy, t, told.without(photo=False, light=True)).abs().max() == 0, "in the dark nothing is rendered"
+
+
+def test_the_slopes_it_finds_are_the_renderers() -> None:
+    noisy, _, told = some()
+    net = Denoiser(DenoiserConfig.tiny())
+    net.out.bias.data[4:] = torch.tensor([0.7, -0.4]).asinh()
+    pure_noise = torch.ones(3)
+    found = image_of(noisy, net(noisy, pure_noise, told), pure_noise)
+    torch.testing.assert_close(found, lit(told, (0.7, -0.4)), atol=1e-5, rtol=1e-5)
+
+
 def test_the_default_is_as_large_as_it_is_said_to_be() -> None:
     for conditional in (True, False):
         count = sum(p.numel() for p in Denoiser(DenoiserConfig(conditional=conditional)).parameters())
         assert 4.2e6 < count < 4.6e6
 
 
-def test_a_fresh_network_predicts_nothing() -> None:
+def test_a_fresh_network_that_is_told_nothing_predicts_nothing() -> None:
     noisy, t, told = some()
-    assert not Denoiser(DenoiserConfig.tiny())(noisy, t, told).any()
+    assert not Denoiser(DenoiserConfig.tiny(conditional=False))(noisy, t, told).any()
 
 
 def test_what_is_withheld_has_no_influence() -> None:

@@ -14,17 +14,8 @@ from torch.autograd import gradcheck
 from depthlight.core.errors import InputError, UnknownNameError
 from depthlight.core.tolerances import tolerance
 from depthlight.geometry import normals as twin
-from depthlight.refine.render import (
-    DARKEST,
-    GAMMA,
-    Lighting,
-    normals_orthographic,
-    normals_pinhole,
-    pseudo_depth,
-    relight,
-    shading,
-    smoothness,
-)
+from depthlight.nets.lighting import DARKEST, GAMMA, Lighting, relight, shading
+from depthlight.refine.render import normals_orthographic, normals_pinhole, pseudo_depth, smoothness
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "relight.golden.npz", allow_pickle=False)
 CAMERA = (30.0, 28.0, 9.5, 6.0)

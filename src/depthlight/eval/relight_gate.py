@@ -23,11 +23,12 @@ from ..core.config import to_dict
 from ..core.errors import ConfigError, InputError
 from ..data.loader import Samples
 from ..data.mono import MonoAugmentConfig, MonoSample, mono_geometry
+from ..nets.lighting import Lighting, relight
 from ..nets.prior.denoiser import Conditions, Denoiser
 from ..nets.prior.diffusion import add_noise, velocity
 from ..refine.guidance import Scene
 from ..refine.patches import FILE_STEP, RENDER, Patches, cut_patches, smooth_steps, standard_raw
-from ..refine.render import Lighting, normals_orthographic, pseudo_depth, relight
+from ..refine.render import normals_orthographic, pseudo_depth
 
 # What is put in the place of true normals. "flattened": a tenth of every slope. "noisy": of depth with a relief of
 # 0.5 % of it, 2 px wide. "foreign": of another scene. "steep", "shallow": three times and a third of every slope, as of

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..data.loader import Samples
 from ..io.pictures import write_image
+from ..nets.lighting import Lighting, relight
 from ..nets.prior.denoiser import Conditions, Denoiser
 from ..nets.prior.diffusion import sample
 from ..refine.guidance import Scene
 from ..refine.patches import PATCH, Patches, cut_patches, prior_normals
-from ..refine.render import Lighting, relight
 from .relight_gate import whole_image
 
 _GAP = 2

@@ -31,9 +31,9 @@ from ..io.colour import robust_range
 from ..io.depth_files import write_depth
 from ..io.inverse_depth import write_inverse_depth
 from ..io.pictures import map_panel, panel, sheet, write_image
+from ..nets.lighting import Lighting, relight
 from .keeping import forget
 from .loop import fitted_size
-from .render import Lighting, relight
 from .result import RefineResult
 
 STATE = "state"

@@ -15,7 +15,7 @@ from ..core.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from .render import Lighting
+    from ..nets.lighting import Lighting
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..nets.lighting import Lighting
 from ..nets.prior.denoiser import Conditions
 from .guidance import Scene
-from .render import Lighting, normals_orthographic, pseudo_depth
+from .render import normals_orthographic, pseudo_depth
 
 PATCH = 64
 RENDER = 192

@@ -51,7 +51,7 @@ class StereoRefineConfig:
     lr_disparity: float = 0.05
     scales: tuple[float, ...] = SCALES
     largest: int = LARGEST
-    photometric: float = 10.0
+    photometric: float = 3.0
     smoothness: float = 3.0
     closeness: float = 1.0
     relight: float = 0.0

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..nets.lighting import Lighting, relight
 from .guidance import Guidance, Scene
 from .loop import fitted_size
 from .patches import RENDER, standard_raw
-from .render import Lighting, normals_orthographic, pseudo_depth, relight
+from .render import normals_orthographic, pseudo_depth
 
 LONGEST = 2 * RENDER
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from ..data.mono import MonoBatch
+from ..nets.lighting import Lighting, relight
 from ..nets.prior.denoiser import Conditions, Denoiser
 from ..nets.prior.diffusion import add_noise, image_of, velocity
 from ..refine.guidance import Scene
 from ..refine.patches import FILE_STEP, Patches, cut_patches, prior_normals, smooth_steps, standard_raw
-from ..refine.render import Lighting, relight
 from .prior_config import PriorConfig
 from .task import StageOutput
 

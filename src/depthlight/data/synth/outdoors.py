@@ -163,7 +163,7 @@ def _row_of_houses(build: _Street, side: int) -> None:
 
 
 def _row_of_green(build: _Street, side: int) -> None:
-    """Trees, bushes, a fence or a hedge instead of houses."""
+    """Trees and bushes instead of houses."""
     rng = build.rng
     edge = build.road + build.pavement
     for z in np.arange(rng.uniform(4, 10), build.length, rng.uniform(4, 12)):

@@ -3,6 +3,10 @@
 Pixel space, dense 3 x 3 convolutions, GroupNorm, and one attention at the coarsest size. Most blocks sit at the coarse
 sizes: shading is smooth, and a block at full size costs as much time as four at a quarter of it.
 
+What the network is told is also what the picture was made of: it estimates the slopes behind the noisy picture, the
+photo is re-lit by them in the told light, and the rest is learned as a correction. So it need not learn how to render,
+and what it knows is shape.
+
 Shape legend: N patches, P patch side (a multiple of 8), C channels, E embedding. Images are sRGB in 0..1; the re-lit
 image and its noisy version live in [-1, 1].
 """
@@ -17,8 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core.errors import ConfigError, InputError
+from ..lighting import Lighting, relight
+from .diffusion import alpha_sigma
 
 LIGHT_NUMBERS = 6  # direction x y z, diffuse, specular, log2 shininess
+_STEEPEST = 4.0  # sinh: slopes up to 27
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +106,7 @@ class Denoiser(nn.Module):
             self.rise.append(nn.Conv2d(width, before, 1) if level else nn.Identity())
         self.middle = nn.ModuleList([_Block(widths[-1], widths[-1], embedding), _Attention(widths[-1])])
         self.head = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU())
-        self.out = nn.Conv2d(widths[0], 4 if config.conditional else 3, 3, padding=1)
+        self.out = nn.Conv2d(widths[0], 6 if config.conditional else 3, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
@@ -129,7 +136,24 @@ class Denoiser(nn.Module):
         if not self.conditional:
             return out
         # Diffuse shading multiplies the photo: one channel of the answer is that factor.
-        return out[:, :3] + out[:, 3:] * conditions.photo_N3PP * conditions.photo_on_N[:, None, None, None]
+        v = out[:, :3] + out[:, 3:4] * conditions.photo_N3PP * conditions.photo_on_N[:, None, None, None]
+        alpha, sigma = alpha_sigma(t_N)
+        known = (conditions.photo_on_N * conditions.light_on_N)[:, None, None, None]
+        # v of the picture that the slopes give, times sigma²: with little noise, the noisy picture itself knows best
+        return v + known * sigma * (alpha * noisy_N3PP - self._picture(out[:, 4:], conditions))
+
+    def _picture(self, slopes_N2PP: Tensor, told: Conditions) -> Tensor:
+        """The photo in its light, with the estimated relief, in [-1, 1]."""
+        slopes = slopes_N2PP.clamp(-_STEEPEST, _STEEPEST).sinh()  # gentle ones as they are, edges of depth within reach
+        normal_N3PP = F.normalize(torch.cat([slopes, torch.ones_like(slopes[:, :1])], 1), dim=1)
+        light_N16 = told.light_N6[:, None]
+        lighting = Lighting(
+            direction_L3=light_N16[..., :3],
+            diffuse_L=light_N16[..., 3],
+            specular_L=light_N16[..., 4],
+            shininess_L=light_N16[..., 5].exp2(),
+        )
+        return 2 * relight(told.photo_N3PP, normal_N3PP, lighting)[:, 0] - 1
 
     def _numbers(self, told: Conditions) -> Tensor:
         if not self.conditional:
