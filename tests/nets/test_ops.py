@@ -25,6 +25,35 @@ def _maps(batch: int, channels: int, height: int, width: int, dtype=torch.float6
     return [torch.randn(batch, channels, height, width, dtype=dtype, generator=generator) for _ in range(2)]
 
 
+@pytest.mark.parametrize("stride", [(1, 1, 1), (2, 1, 2)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("size", [(1, 8, 20, 30, 90), (1, 4, 6, 5, 7), (2, 8, 20, 30, 90), (1, 8, 90, 30, 20)])
+def test_conv3d_is_torchs(size: tuple[int, ...], layout: torch.memory_format, stride: tuple[int, int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(size, generator=generator).contiguous(memory_format=layout)
+    weight = torch.randn((5, size[1], 3, 1, 3), generator=generator)
+    bias = torch.randn(5, generator=generator)
+    found = []
+    for convolve in (ops.conv3d, torch.nn.functional.conv3d):
+        leaves = [value.clone().requires_grad_() for value in (x, weight, bias)]
+        out = convolve(*leaves, stride, (1, 0, 1))
+        (out * torch.arange(out.shape[-1])).mean().backward()
+        found.append((out, *(leaf.grad for leaf in leaves)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+def test_one_small_volume_does_not_take_torchs_slow_path() -> None:
+    from torch.profiler import ProfilerActivity, profile
+
+    x, conv = torch.randn(1, 8, 20, 30, 90), ops.Conv3d(8, 8, 3, 1, 1)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        conv(x)
+    names = {event.key for event in profiled.key_averages()}
+    assert "aten::mkldnn_convolution" in names and not any("slow_conv3d" in name for name in names)
+
+
 @settings(max_examples=40, deadline=None)
 @given(sizes=SIZES, exporting=st.booleans())
 def test_correlation_equals_reference(sizes: tuple[int, int, int, int, int], exporting: bool) -> None:

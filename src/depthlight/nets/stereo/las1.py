@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core.extras import require
+from ..ops import Conv3d
 from .parts import FeaturePyramid, LiteAnyStereo, Pyramid, StripAttention, check_blocks, deconv3x3
 
 
@@ -115,7 +116,7 @@ class Conv3dBlock(nn.Module):
 
     def __init__(self, cin: int, cout: int) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(cin, cout, 3, padding=1, bias=False)
+        self.conv = Conv3d(cin, cout, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm3d(cout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -26,7 +26,9 @@ from torch.nn import functional as F
 
 from ...core.errors import ConfigError
 from ..ops import (
+    Conv3d,
     at_least_float32,
+    conv3d,
     convex_upsample_quarter,
     correlation_volume,
     local_soft_argmax,
@@ -86,7 +88,7 @@ def _conv2d(cin: int, cout: int, stride: int = 1) -> nn.Sequential:
 
 
 def _conv3d(cin: int, cout: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv3d(cin, cout, 3, stride, 1, bias=False), nn.BatchNorm3d(cout), nn.ReLU(inplace=True))
+    return nn.Sequential(Conv3d(cin, cout, 3, stride, 1, bias=False), nn.BatchNorm3d(cout), nn.ReLU(inplace=True))
 
 
 class Residual(nn.Module):
@@ -172,7 +174,7 @@ class Hourglass(nn.Module):
         self.up8 = nn.ConvTranspose3d(v16, v8, 2, 2)
         self.merge8 = _conv3d(joined * v8, v8)
         self.up4 = nn.ConvTranspose3d(v8, v4, 2, 2)
-        self.leave = nn.Conv3d(2 * v4, 1, 3, 1, 1)
+        self.leave = Conv3d(2 * v4, 1, 3, 1, 1)
         self.folded_exit: FoldedExit | None = None  # only in an exported copy
 
     def forward(self, volume_BGDhw: Tensor, features: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
@@ -199,7 +201,9 @@ class Hourglass(nn.Module):
         """
         cells, edges = exit_kernels(self.up4, self.leave)
         ones = torch.ones_like(coarse_BCdij[:1, :1])
-        coarse_BDhw = _cells_in_place(F.conv3d(coarse_BCdij, cells, padding=1) + F.conv3d(ones, edges, padding=1))
+        beside = (1, 1, 1)
+        filled = conv3d(coarse_BCdij, cells, padding=beside) + conv3d(ones, edges, padding=beside)
+        coarse_BDhw = _cells_in_place(filled)
         batch, channels, bins, height, width = fine_BCDhw.shape
         slices = fine_BCDhw.permute(0, 2, 1, 3, 4).reshape(batch * bins, channels, height, width)
         kernel = self.leave.weight[0, -channels:].transpose(0, 1)
