@@ -2,7 +2,7 @@
 
     python tools/range_report.py range        # wide ranges on engine pairs
     python tools/range_report.py tiles        # whole against tiled, by context
-    python tools/range_report.py memory       # peak memory, one process per size
+    python tools/range_report.py memory       # peak memory, one process per size; --model light-s,torch
     python tools/range_report.py large        # a pair of 50 megapixels under 4 GiB: one and a half hundred passes' work
 
 Each writes its part of docs/benchmarks/range.json, and the tables of docs/explanation/range.md and
@@ -252,6 +252,8 @@ def main() -> None:
         found = measure_range(model, options.scenes) if options.what == "range" else measure_tiles(model)
         found = {"model": model.name, "backend": model.backend.name, "rows": found}
     stored = json.loads(TARGET.read_text()) if TARGET.exists() else {}
+    if options.what == "memory":  # rows of other models stay
+        found = [row for row in stored.get("memory", []) if row["model"] not in options.model.split(",")] + found
     stored[options.what if options.what in ("memory", "large") else f"{options.what}.{options.model}"] = found
     TARGET.write_text(json.dumps(stored, indent=1) + "\n")
     write_tables(stored)

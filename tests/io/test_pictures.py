@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from depthlight.core.errors import InputError, OutputError, UnknownNameError
-from depthlight.io.charts import LINE_COLOURS, line_chart
+from depthlight.io.charts import LINE_COLOURS, _axis, line_chart
 from depthlight.io.colour import (
     COLOUR_MAPS,
     ERROR_BOUNDS,
@@ -255,3 +255,8 @@ def test_pictures_that_cannot_be_written(tmp_path) -> None:
     with pytest.raises(OutputError):
         write_image("/proc/none/a.png", PHOTO)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_short_logarithmic_axis_is_marked_all_the_same():
+    assert _axis([1.2, 2.3], 400, 60, log=True, margin=0.0).shown() == pytest.approx([1.2, 1.4, 1.6, 1.8, 2.0, 2.2])
+    assert _axis([80, 1500], 60, 800, log=True, margin=0.0).shown() == [100, 200, 500, 1000]

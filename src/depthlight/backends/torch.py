@@ -61,8 +61,8 @@ class TorchBackend:
         self._net.check_inputs(smallest, smallest, max_disp)
 
     def bytes_needed(self, pixels: int, max_disp: int) -> int:
-        # measured: light 690 to 1390 a pixel at 192 px (1248 px wide: 1200), at most 2430 at 384; LAS 300 to 1000
-        per_pixel = _BYTES.get(self._net.family, 4 * max_disp) if max_disp <= 192 else 32 * max_disp // 5
+        # measured: light 670 to 940 a pixel at 192 px, at most 2430 at 384; LAS 300 to 1000
+        per_pixel = _BYTES.get(self._net.family, 7 * max_disp // 2) if max_disp <= 192 else 32 * max_disp // 5
         return pixels * int(per_pixel)
 
     def run(self, left_N3HW: FloatArray, right_N3HW: FloatArray, max_disp: int) -> tuple[FloatArray, FloatArray]:

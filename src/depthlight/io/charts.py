@@ -25,6 +25,7 @@ LINE_COLOURS: tuple[Colour, ...] = (  # Okabe and Ito's, told apart also by the 
 _FINE = 2  # drawn this much larger and reduced: smooth lines
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 22, 16, 50  # room around the axes, px; more at the left for the numbers
 _TEXT, _TITLE, _ROW = 14, 18, 22
+_FEWEST = 3  # marks on a logarithmic axis; where 1, 2 and 5 are fewer, it is marked like a linear one
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,8 @@ class _Axis:
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         factors = (1, 2, 5) if len(powers) <= 4 else (1,)
         values = [f * 10.0**p for p in powers for f in factors]
-        return [v for v in values if self.low <= v * (1 + 1e-9) and v <= self.high * (1 + 1e-9)] or [
-            self.low,
-            self.high,
-        ]
+        inside = [v for v in values if self.low <= v * (1 + 1e-9) and v <= self.high * (1 + 1e-9)]
+        return inside if len(inside) >= _FEWEST else ticks(self.low, self.high, count)
 
 
 def line_chart(
