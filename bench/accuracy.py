@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench import summary
 from bench.report import in_words, machine, note_on_card, number, short_hash, table, write_section
 
 from depthlight.backends.openvino import has_bf16
@@ -46,6 +47,7 @@ def run(data: Path, names: Path) -> None:
     if has_bf16():  # as the small one beats SGBM's speed where bf16 is fast
         results[f"{SMALL_MODEL}, openvino bf16"] = _measure(SMALL_MODEL, dataset, backend="openvino", precision="bf16")
     write_section("accuracy", _text(results, facts), {"machine": facts, "results": results})
+    summary.run()
     for model in ours:
         mean = results[model]["mean"]
         note_on_card(model, metrics={f"public28.{key}": round(mean[key], 3) for key in COLUMNS})

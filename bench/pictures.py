@@ -17,7 +17,7 @@ from depthlight.io.colour import colour_map
 from depthlight.io.pictures import error_panel, map_panel, panel, sheet, write_image
 
 FOLDER = ROOT / "docs" / "pictures"
-README_PAIR = ("rooms", 1, 13)  # family, seed, index: chosen by eye
+README_PAIR = ("rooms", 1, 6)  # family, seed, index: chosen by eye, among those about as hard as real scenes on average
 SIZE = (384, 832)
 SHEET = {  # family: seed and index of two scenes
     "layered": ((0, 0), (1, 3)),

@@ -31,7 +31,13 @@ DIGITS = 6  # significant, in the JSON
 
 
 def write_section(name: str, body: str, raw: Mapping[str, Any], *, document: Path = DOC) -> None:
-    """Put ``body`` between the markers of section ``name`` of the document, and ``raw`` into its JSON.
+    """:func:`put_section`, and ``raw`` into the section's JSON."""
+    put_section(name, body, document)
+    write_json(name, raw)
+
+
+def put_section(name: str, body: str, document: Path) -> None:
+    """Put ``body`` between the markers of section ``name`` of the document.
 
     Raises:
         FileFormatError: the document has no such markers.
@@ -42,7 +48,6 @@ def write_section(name: str, body: str, raw: Mapping[str, Any], *, document: Pat
     _, closed, tail = rest.partition(end)
     if not (found and closed):
         raise FileFormatError(f"{document.name} has no section {name!r}", expected=f"{begin} … {end}")
-    write_json(name, raw)
     atomic_write_bytes(document, f"{head}{begin}\n{body.strip()}\n{end}{tail}".encode())
 
 

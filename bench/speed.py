@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench import summary
 from bench.report import PICTURES, ROOT, in_words, machine, number, short_hash, table, write_section
 
 from depthlight.backends.openvino import has_bf16
@@ -76,6 +77,7 @@ def run(rounds: int, runs: int, data: Path | None, names: Path | None) -> None:
         "rows": results(found),
     }
     write_section("speed", _text(raw), raw)
+    summary.run()
     if data is not None:
         write_image(PICTURES / "pareto.png", bench.pareto(raw["rows"]))
 

@@ -20,6 +20,7 @@ from PIL import Image
 from depthlight.cli import main as cli
 from depthlight.core import registry
 from depthlight.io.disparity_files import write_disparity
+from depthlight.train.config import RECIPES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -77,6 +78,9 @@ def test_long_commands_name_real_flags(page):
     for verb, *words in commands(page, long=True):
         used = {word.split("=")[0] for word in words if word.startswith("-")}
         assert used <= set(FLAGS[verb]), f"depthlight {verb} has no {used - set(FLAGS[verb])}"
+        if verb == "train":
+            recipe = words[0] if words and not words[0].startswith("-") else "cpu"
+            assert recipe in RECIPES.names() or recipe.endswith(".toml"), f"no recipe {recipe}"
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python", long=False)], ids=lambda page: page.name)

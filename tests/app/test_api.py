@@ -10,7 +10,7 @@ import pytest
 
 import depthlight as dl
 from depthlight.app import settings
-from depthlight.core.registry import DEFAULT_MODEL, DEFAULT_MONO
+from depthlight.core.registry import DEFAULT_MODEL, DEFAULT_MONO, SMALL_MODEL
 from depthlight.io.disparity_files import read_disparity
 
 TINY = {"widths": [8, 8, 8, 8], "blocks": [0, 0, 0, 0], "context": 0, "heads": 1, "last": 4, "working": 64}
@@ -137,7 +137,7 @@ def test_catalogue_samples_health_and_metrics(client, pair):
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").status_code == 200
     models = client.get("/v1/models").json()
-    assert models["stereo"] == [DEFAULT_MODEL, "sgbm"] and models["mono"] == []
+    assert models["stereo"] == [DEFAULT_MODEL, SMALL_MODEL, "sgbm"] and models["mono"] == []
     assert client.get(client.get("/v1/samples").json()[0]["left"]).content == b"l"
     client.post("/v1/stereo", files=pair)
     text = client.get("/metrics").text

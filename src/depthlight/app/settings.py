@@ -45,7 +45,7 @@ class ServeConfig:
         static: folder of the page served under ``/``, if there is one.
     """
 
-    models: tuple[str, ...] = (registry.DEFAULT_MODEL, "sgbm")
+    models: tuple[str, ...] = (registry.DEFAULT_MODEL, registry.SMALL_MODEL, "sgbm")
     monos: tuple[str, ...] = field(default_factory=lambda: _bundled(registry.DEFAULT_MONO))
     priors: tuple[str, ...] = field(default_factory=lambda: (*_bundled(registry.DEFAULT_PRIOR), "none"))
     backend: str = "auto"
