@@ -11,7 +11,7 @@ from bench.report import RAW, ROOT, number, put_section, table
 from depthlight.core.registry import DEFAULT_MODEL, SMALL_MODEL
 
 SGBM = "sgbm"
-LABELS = {DEFAULT_MODEL: "`light`, the default", SMALL_MODEL: "`light-s`", SGBM: "OpenCV StereoSGBM, 8 directions, filled"}
+LABELS = {DEFAULT_MODEL: "`light`, the default", SMALL_MODEL: "`light-s`", SGBM: "OpenCV SGBM, 8 directions, filled"}
 RUNTIMES = ("onnxruntime", "openvino")
 
 
@@ -27,8 +27,8 @@ def run() -> None:
         shown = [number(times.get(runtime), 0) for runtime in RUNTIMES]
         lines.append([label, number(mean["epe"]), number(mean["bad1"], 1), number(mean["bad2"], 1), *shown])
     note = (
-        f"Every pixel with ground truth counts; a {height}×{width} pair on {speed['threads']} CPU threads, fp32, searched "
-        "over 192 px. How this was measured, and more of it: [benchmarks](docs/benchmarks.md)."
+        f"Every pixel with ground truth counts; a {height}×{width} pair on {speed['threads']} CPU threads, fp32, "
+        "0-192 px. How this was measured, and more of it: [benchmarks](docs/benchmarks.md)."
     )
     put_section("summary", f"{table(header, lines)}\n\n{note}", ROOT / "README.md")
 
