@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from depthlight import StereoRig
+from depthlight.geometry.calibration import write_calibration
 from depthlight.io.depth_files import read_depth
 
 CALIB = "cam0=[80 0 48; 0 80 32; 0 0 1]\ncam1=[80 0 48; 0 80 32; 0 0 1]\ndoffs=0\nbaseline=100\nwidth=96\nheight=64\n"
@@ -187,6 +190,14 @@ def test_an_export_never_replaces_an_input(call, tmp_path, make_pair, save, cali
     assert not (tmp_path / "out/result.json").exists()
 
 
+def test_an_export_that_cannot_be_is_told_before_the_work(call, tmp_path, pair, calib, monkeypatch):
+    monkeypatch.setattr("depthlight.cli.stereo._do", lambda *args: pytest.fail("worked"))
+    (tmp_path / "out/tum").mkdir(parents=True)
+    (tmp_path / "out/tum/mine.txt").write_text("")
+    status, _, error = call("stereo", *pair, "-o", tmp_path / "out", "--calib", calib, "--export", "tum")
+    assert status == 2 and "something else than a tum export" in error and error.count("\n") == 1
+
+
 def test_another_range_is_another_request(call, tmp_path, make_pair, save, calib):
     left, right = make_pair(8, 64, 96)
     save(tmp_path / "lefts/a.png", left)
@@ -195,3 +206,23 @@ def test_another_range_is_another_request(call, tmp_path, make_pair, save, calib
     assert "1 done" in call(*command)[1]
     assert "1 already there" in call(*command)[1]
     assert "1 done" in call(*command, "--max-depth", "30")[1]
+
+
+def test_another_unit_or_right_camera_is_another_request(call, tmp_path, make_pair, save):
+    left, right = make_pair(8, 64, 96)
+    save(tmp_path / "lefts/a.png", left)
+    save(tmp_path / "rights/a.png", right)
+    command = ("stereo", tmp_path / "lefts", tmp_path / "rights", "-o", tmp_path / "out", "--model", "sgbm", "--calib")
+    (tmp_path / "calib.txt").write_text(CALIB.replace("baseline=100", "baseline=2.5"))
+    assert "1 done" in call(*command, tmp_path / "calib.txt")[1]
+    assert "1 already there" in call(*command, tmp_path / "calib.txt", "--unit", "mm")[1]
+    assert "1 done" in call(*command, tmp_path / "calib.txt", "--unit", "m")[1]
+    rig = StereoRig(fx=80, fy=80, cx=48, cy=32, baseline=0.1, width=96, height=64)
+    write_calibration(tmp_path / "ros", rig, "ros")
+    assert "1 done" in call(*command, tmp_path / "ros")[1]
+    assert "1 already there" in call(*command, tmp_path / "ros")[1]
+    before = np.load(tmp_path / "out/a/depth.npy")
+    write_calibration(tmp_path / "wide", replace(rig, baseline=0.2), "ros")
+    (tmp_path / "wide/right.yaml").replace(tmp_path / "ros/right.yaml")
+    assert "1 done" in call(*command, tmp_path / "ros")[1]
+    np.testing.assert_allclose(np.load(tmp_path / "out/a/depth.npy"), 2 * before, rtol=1e-5)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from depthlight.infer.mono import load_mono
+from depthlight.infer.mono import MonoModel, load_mono
 from depthlight.io.inverse_depth import read_inverse_depth
 from depthlight.nets.checkpoints import save_safetensors
 from depthlight.nets.mono import build
@@ -71,6 +71,15 @@ def test_a_folder_goes_on_and_does_only_what_is_missing(call, weights, tmp_path)
     assert (told["done"], told["kept"]) == ([], ["p0", "p1", "p2"])
     told = json.loads(call("mono", photos, "-o", out, "-m", weights, "--json", "--working", "96")[1])
     assert told["done"] == ["p0", "p1", "p2"], "another request is another result"
+
+
+def test_another_quantity_is_another_request(call, weights, tmp_path, monkeypatch):
+    picture(tmp_path / "photos/p.png", 0)
+    command = ("mono", tmp_path / "photos", "-o", tmp_path / "out", "-m", weights)
+    assert "1 done" in call(*command)[1]
+    monkeypatch.setattr(MonoModel, "quantity", "depth")  # as --quantity does to a hub model that does not say
+    assert "1 done" in call(*command)[1]
+    assert (tmp_path / "out/p/depth.png").is_file()
 
 
 def test_side_by_side_for_three_d_viewers(call, weights, tmp_path):

@@ -29,6 +29,13 @@ class Watched(SgbmMatcher):
         return super().predict(left, right, **how)
 
 
+class Shown(Watched):
+    """Takes any range."""
+
+    def predict(self, left, right, *, min_disp=0, **how):
+        return super().predict(left, right, **how)
+
+
 def test_inside_the_box_the_disparity_is_that_of_the_whole(make_pair, sgbm):
     left, right = make_pair(12, 120, 300)
     box = Box(150, 40, 100, 30)
@@ -51,6 +58,15 @@ def test_only_what_is_needed_is_computed(make_pair):
     matcher = Watched()
     predict_region(matcher, left, right, Region(Box(300, 100, 50, 20)), max_disp=64)
     assert matcher.seen[:2] == (20 + 2 * CONTEXT, 64 + 50 + 2 * CONTEXT)
+
+
+def test_the_reach_follows_the_smallest_disparity(make_pair):
+    """Without a largest one, the range is the matcher's own above the smallest."""
+    left, right = make_pair(12, 8, 600)
+    for min_disp, reach in ((0, 192), (96, 288), (-32, 192)):
+        matcher = Shown()
+        predict_region(matcher, left, right, Region(Box(400, 0, 50, 8)), min_disp=min_disp)
+        assert matcher.seen[1] == reach + 50 + max(0, -min_disp) + 2 * CONTEXT
 
 
 @pytest.mark.parametrize("x", [0, 5, 199])
@@ -96,6 +112,9 @@ def test_the_bundled_network_agrees_too(motorcycle):
     apart = np.abs(part.disparity - whole.disparity)[box.slices()]
     assert np.median(apart) < 0.5
     assert part.disparity_right.shape == part.disparity.shape
+    computed = np.zeros_like(part.valid)
+    computed[150 - CONTEXT : 300 + CONTEXT, 300 - 192 - CONTEXT : 500 + CONTEXT] = True
+    np.testing.assert_array_equal(part.region_right, computed)
 
 
 @pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "", "1.5,0,3,4", "-1,0,3,4", "0,0,0,4", "1,2,3,4,5"])
@@ -121,6 +140,7 @@ def test_regions_that_do_not_fit(make_pair, sgbm, region, says):
 def test_a_mask_is_what_is_above_zero():
     image = np.array([[0, 1, 255]], np.uint8)
     assert read_mask(image).tolist() == [[False, True, True]]
+    assert read_mask(np.array([[0, 1, 128]], np.uint16)).tolist() == [[False, True, True]]
 
 
 # The verb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 
@@ -173,6 +174,22 @@ def test_one_bad_pair_does_not_stop_the_rest(call, tmp_path, folders):
     assert (found["done"], list(found["failed"])) == (["00", "02"], ["01"])
     assert "01" in err
     assert not (tmp_path / "out/01/result.json").exists()
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_rest(call, tmp_path, folders, monkeypatch):
+    digest = hashlib.file_digest
+
+    def failing(stream, name):
+        if stream.name.endswith("lefts/01.png"):
+            raise OSError(5, "Input/output error")
+        return digest(stream, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", failing)
+    status, text, err = call("stereo", *folders, "-o", tmp_path / "out", "--model", "sgbm", "--json")
+    found = json.loads(text)
+    assert (status, found["done"]) == (1, ["00", "02"])
+    assert "01.png: Input/output error" in found["failed"]["01"]
+    assert "Traceback" not in err
 
 
 def _image(path, image):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from depthlight.core import registry
-from depthlight.core.errors import CheckpointError, UnknownNameError
+from depthlight.core.errors import CheckpointError, InputError, UnknownNameError
 
 
 def test_default_is_bundled():
@@ -67,3 +67,9 @@ def test_a_changed_byte_is_noticed(tmp_path, monkeypatch):
         registry.verified_path(card, "onnx")
     with pytest.raises(CheckpointError, match="missing"):
         registry.verified_path(dataclasses.replace(card), "safetensors")
+
+
+def test_what_cannot_be_hashed_is_one_line(tmp_path):
+    for path, words in ((tmp_path, "directory"), (tmp_path / "none", "No such file")):
+        with pytest.raises(InputError, match=f"cannot read .*{words}"):
+            registry.sha256_of(path)

@@ -29,6 +29,10 @@ def test_writes_continues_and_reports(tmp_path: Path, capsys: pytest.CaptureFixt
     ("options", "words"),
     [
         (["--size", "7"], "--size"),
+        (["--size", "infx640"], "--size"),
+        (["--size", "nanx640"], "--size"),
+        (["--size", "288.9x640"], "--size"),
+        (["--size", "288x" + "9" * 5000], "--size"),
         (["--disparity", "far"], "--disparity"),
         (["--families", "layered=lots"], "--families"),
         (["--families", "leyered"], "layered"),

@@ -13,7 +13,7 @@ from depthlight.core.tolerances import tolerance
 from depthlight.geometry.cameras import Camera, StereoCameras, to_matrix
 from depthlight.geometry.matches import Matches, match_points, vertical_error
 from depthlight.geometry.rectify import largest_rectangle, rectification, rectifying_rotations
-from depthlight.geometry.uncalibrated import rectify_matches, rectify_uncalibrated
+from depthlight.geometry.uncalibrated import UncalibratedRectification, rectify_matches, rectify_uncalibrated
 
 
 def scene(rng, rig, count=60):
@@ -198,6 +198,16 @@ def test_a_real_pair_turned_a_little_is_set_straight(motorcycle):
     after = vertical_error(one, other, made.masks)
     assert after.matches > 100
     assert after.median_absolute < 0.4
+
+
+def test_an_image_of_another_size_is_refused_without_a_calibration_too():
+    none = Matches(np.zeros((0, 2)), np.zeros((0, 2)))
+    made = UncalibratedRectification(np.eye(3), np.eye(3), (40, 30), none, 40.0, 0.0)
+    image, other = np.zeros((30, 40, 3), np.uint8), np.zeros((40, 30, 3), np.uint8)
+    assert made(image, image)[0].shape == image.shape
+    for pair in ((image, other), (other, image)):
+        with pytest.raises(InputError, match="the image is 30x40 and the rectification for 40x30"):
+            made(*pair)
 
 
 def test_what_matches_cannot_tell_is_told():

@@ -12,7 +12,7 @@ from PIL import Image
 from depthlight import StereoRig
 from depthlight.core.errors import InputError, LimitError, UnknownNameError
 from depthlight.geometry.depth import DepthMap
-from depthlight.geometry.rgbd import MARKER, Frame, export_rgbd
+from depthlight.geometry.rgbd import MARKER, Frame, export_rgbd, need_replaceable
 
 RIG = StereoRig(fx=50, fy=51, cx=4.25, cy=2.75, baseline=0.1, width=9, height=6)
 
@@ -113,3 +113,27 @@ def test_a_second_export_leaves_nothing_of_the_first_and_nothing_else_is_touched
     with pytest.raises(InputError, match="something else"):
         export_rgbd(tmp_path / "y", layout, [frame("c")])
     assert (tmp_path / "x/depth/c.png").is_file()
+
+
+@pytest.mark.parametrize("layout", ["tum", "open3d", "nerfstudio"])
+def test_what_a_failed_export_leaves_is_known_and_replaced(layout, tmp_path):
+    folder = tmp_path / "x"
+    export_rgbd(folder, layout, [frame("old")])
+    for good in (1, 0):
+        with pytest.raises(LimitError):
+            export_rgbd(folder, layout, [*(frame(name) for name in "ab"[:good]), frame("deep", 70)])
+        assert json.loads((folder / MARKER).read_text())["whole"] is False
+    need_replaceable(folder, layout)
+    export_rgbd(folder, layout, [frame("c")])
+    assert [path.name for path in (folder / "depth").iterdir()] == ["c.png"]
+    assert json.loads((folder / MARKER).read_text())["whole"] is True
+
+
+def test_a_folder_of_something_else_is_told(tmp_path):
+    need_replaceable(tmp_path / "none", "tum")
+    need_replaceable(tmp_path, "tum")
+    export_rgbd(tmp_path / "o", "open3d", [frame("a")])
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "o", tmp_path / "file"):
+        with pytest.raises(InputError, match="something else than a tum export"):
+            need_replaceable(path, "tum")

@@ -115,6 +115,7 @@ def test_what_is_beyond_the_range_is_found(layered):
     finding = diagnose(left, right)["range-saturation"]
     # some of what has no match in the right view is filled in by the network, and counted
     assert 0.7 * (seen & (truth > 192)).mean() < finding.value < (truth > 192).mean()
+    assert "--max-disp" in finding.do and "--backend" not in finding.do
     assert "range-saturation" not in diagnose(left, right, max_disp=300)
 
 
@@ -146,6 +147,7 @@ def test_negative_share_is_measured(layered):
     truth = layered.truth[layered.truth > 0]
     finding = diagnose(wrong.left, wrong.right)["negative-disparity"]
     assert finding.value == pytest.approx(float((truth < shift).mean()), abs=0.15)
+    assert "--min-disp -" in finding.do and "--find-range" in finding.do
 
 
 def test_sizes_that_differ_stop_nothing_else(layered):

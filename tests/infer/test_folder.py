@@ -87,6 +87,14 @@ def test_valid_and_the_right_view_are_files(tmp_path, prediction):
     assert stored.valid_HW.all()  # dense, whatever is valid
 
 
+def test_of_the_right_view_only_what_was_computed_is_known(tmp_path, prediction):
+    computed = np.zeros((20, 30), bool)
+    computed[5:15, 10:] = True
+    right = np.where(computed, np.float32(5), np.float32(0))
+    save_prediction(tmp_path, replace(prediction, disparity_right=right, region_right=computed), LEFT)
+    np.testing.assert_array_equal(read_disparity(tmp_path / "disparity_right.png").valid_HW, computed)
+
+
 def test_a_folder_in_the_way_is_one_line(tmp_path, prediction):
     (tmp_path / "depth.npy").mkdir()
     with pytest.raises(OutputError, match=r"cannot write .*depth\.npy"):

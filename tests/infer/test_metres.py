@@ -10,7 +10,7 @@ import pytest
 import trimesh
 
 from depthlight import StereoRig
-from depthlight.core.errors import DepthlightError, InputError
+from depthlight.core.errors import DepthlightError, InputError, LimitError
 from depthlight.infer.folder import save_prediction
 from depthlight.infer.metres import Metres, read_metres
 from depthlight.infer.prediction import ModelIdentity, StereoPrediction
@@ -107,6 +107,15 @@ def test_depth_too_deep_for_a_png_is_refused_before_anything_is_written(tmp_path
     with pytest.raises(InputError, match=r"do not fit a 16-bit PNG"):
         save_prediction(tmp_path, prediction, LEFT, rig=deep, metres=Metres(depth=("png",)))
     assert not list(tmp_path.iterdir())
+
+
+def test_voxels_too_fine_leave_the_earlier_result(tmp_path, prediction):
+    save_prediction(tmp_path, prediction, LEFT, rig=RIG)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(LimitError, match="voxel of 1e-07 m is too small"):
+        save_prediction(tmp_path, prediction, LEFT, rig=RIG, metres=Metres(voxel=1e-7))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    save_prediction(tmp_path, prediction, LEFT, rig=RIG, metres=Metres(voxel=1e-7, cloud=()))
 
 
 def test_folders_without_depth_or_damaged_are_one_line(tmp_path, prediction):

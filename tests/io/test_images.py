@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
 from depthlight.core.errors import ConfigError, ImageError, InputError, LimitError, NonFiniteError
-from depthlight.io.images import ImageLimits, as_image, image_size, read_image
+from depthlight.io.images import ImageLimits, as_image, as_mask, image_size, read_image
 
 SIZES = [(1, 1), (1, 31), (31, 1), (1, 2), (2, 1), (3, 5), (31, 33)]  # height, width
 
@@ -83,8 +86,6 @@ def test_16_bit_gray_is_divided_by_257_and_rounded(kind: str) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_16_bit_colour_is_divided_by_257_and_rounded(suffix: str, channels: int) -> None:
-    import cv2
-
     deep = np.random.default_rng(1).integers(0, 65536, (4, 6, channels), np.uint16)
     deep[0, :, 0] = DEEP[0]
     bgr = deep[:, :, [2, 1, 0, 3][:channels]] if channels == 4 else deep[:, :, ::-1]
@@ -98,6 +99,13 @@ def test_netpbm_is_scaled_by_its_maximum(maximum: int) -> None:
     data = b"P6 # a comment\n2 1\n%d\n" % maximum + values.tobytes()
     assert read_image(data).ravel().tolist() == [int(v * 255 / maximum + 0.5) for v in values.tolist()]
     assert image_size(data) == (1, 2)
+
+
+@pytest.mark.parametrize("maximum", [256, 510, 1023, 4095, 40000])
+def test_deep_netpbm_is_rounded_once(maximum: int) -> None:
+    values = np.arange(maximum + 1)
+    data = b"P5\n%d 1\n%d\n" % (maximum + 1, maximum) + values.astype(">u2").tobytes()
+    assert np.array_equal(read_image(data)[0, :, 0], (values * 510 + maximum) // (2 * maximum))
 
 
 def test_netpbm_samples_above_the_maximum_are_refused() -> None:
@@ -158,6 +166,46 @@ def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     assert np.array_equal(as_image(Image.open(io.BytesIO(data))), read)
 
 
+def tiff_16_bit(rgb: np.ndarray, orientation: int) -> bytes:
+    """A little-endian TIFF of one strip; no encoder at hand writes 16-bit colour with an orientation."""
+    height, width, _ = rgb.shape
+    data, count = rgb.astype("<u2").tobytes(), 10
+    depths = 8 + 2 + 12 * count + 4
+    pixels = depths + 6
+    entries = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, depths), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, 1, pixels), (274, 3, 1, orientation), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, len(data)),
+    ]  # fmt: skip
+    header = struct.pack("<2sHIH", b"II", 42, 8, count) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return header + struct.pack("<I3H", 0, 16, 16, 16) + data
+
+
+def png_16_bit(rgb: np.ndarray, orientation: int) -> bytes:
+    plain = cv2.imencode(".png", np.ascontiguousarray(rgb[:, :, ::-1]))[1].tobytes()
+    exif = b"eXIf" + struct.pack("<2sHIHHHII", b"II", 42, 8, 1, 0x0112, 3, 1, orientation) + bytes(4)
+    chunk = struct.pack(">I", len(exif) - 4) + exif + struct.pack(">I", zlib.crc32(exif))
+    return plain[:33] + chunk + plain[33:]  # behind the header
+
+
+@pytest.mark.parametrize("make", [tiff_16_bit, png_16_bit])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_once_to_16_bit_colour(make, orientation: int) -> None:
+    deep = np.random.default_rng(2).integers(0, 65536, (3, 5, 3), np.uint16)
+    expected = {
+        1: deep,
+        2: deep[:, ::-1],
+        3: deep[::-1, ::-1],
+        4: deep[::-1],
+        5: deep.transpose(1, 0, 2),
+        6: np.rot90(deep, -1),
+        7: np.rot90(deep, 2).transpose(1, 0, 2),
+        8: np.rot90(deep, 1),
+    }[orientation]
+    data = make(deep, orientation)
+    assert np.array_equal(read_image(data), np.rint(expected / 257).astype(np.uint8))
+    assert image_size(data) == expected.shape[:2]
+
+
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_impossible_orientation_is_none(orientation: int) -> None:
     exif = Image.Exif()
@@ -171,6 +219,27 @@ def test_the_first_of_several_frames() -> None:
     for kind, options in (("TIFF", {}), ("PNG", {}), ("WEBP", {"lossless": True})):
         data = encoded(first, kind, save_all=True, append_images=[second], **options)
         assert np.array_equal(read_image(data), np.asarray(first))
+
+
+# Masks
+
+
+def test_a_mask_is_tested_at_the_images_own_depth(tmp_path) -> None:
+    deep = np.zeros((2, 4), np.uint16)
+    deep[0] = 0, 1, 128, 65535
+    expected = [[False, True, True, True], [False] * 4]
+    colour = np.dstack([deep, np.zeros_like(deep), np.zeros_like(deep)])
+    alpha = np.dstack([colour, np.full_like(deep, 65535)])
+    path = tmp_path / "mask.png"
+    path.write_bytes(encoded(Image.fromarray(deep)))
+    files = [cv2.imencode(suffix, image)[1].tobytes() for suffix in (".png", ".tiff") for image in (colour, alpha)]
+    netpbm = b"P5\n4 2\n1000\n" + np.minimum(deep, 1000).astype(">u2").tobytes()
+    arrays = [deep, deep[:, :, None], colour, alpha, np.minimum(deep, 255) * 0.9, deep > 0]
+    for source in (path, str(path), Image.open(path), *files, tiff_16_bit(colour, 1), netpbm, *arrays):
+        assert as_mask(source).tolist() == expected
+    assert as_mask(encoded(Image.fromarray(deep > 0))).tolist() == expected
+    with pytest.raises(InputError, match="mask has type int64"):
+        as_mask(np.zeros((2, 2), np.int64))
 
 
 # Files that are not what they should be

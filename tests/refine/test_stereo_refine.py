@@ -377,6 +377,19 @@ def test_folders_of_pairs(workshop, call):
     assert status == 0 and "1 done, 1 already there, 0 failed" in out
 
 
+def test_a_calibration_without_a_size_is_not_rescaled_by_guess(workshop, call):
+    for side in ("left", "right"):
+        Image.open(f"{side}/one.png").resize((180, 120)).save(f"{side}/two.png")
+    (workshop / "K.txt").write_text("100 0 45 0 100 30 0 0 1\n0.1\n")
+    command = ("refine", "left", "right", "-o", "out", "--recipe", "r.toml", "--calib")
+    status, out, err = call(*command, "K.txt")
+    assert status == 1 and "1 done, 0 already there, 1 failed" in out and "states no image size" in err
+    status, out, _ = call(*command, "calib.txt")
+    assert status == 0 and "1 done, 1 already there" in out, "the rig of one is the same, two is of the same shape"
+    (workshop / "calib.txt").write_text(CALIB.replace("baseline=100", "baseline=50"))
+    assert "2 done" in call(*command, "calib.txt")[1], "another rig is another request"
+
+
 def test_a_fault_ends_with_status_1(workshop, call, monkeypatch):
     monkeypatch.setattr(stereo, "photometric", lambda left, right, disparity, visible: disparity.sum() * float("nan"))
     status, _, err = call("refine", "left.png", "right.png", "-o", "out", "--recipe", "r.toml")

@@ -58,6 +58,22 @@ def states_size(calib: Path | None, *, format: str | None = None, unit: str | No
     return True
 
 
-def calibration_hash(calib: Path | None) -> str | None:
-    """SHA-256 of the file (of a folder: of its first one), so that a resumed run notices another calibration."""
-    return None if calib is None else sha256_of(file_of(calib))
+def check_size(rig: StereoRig, width: int, height: int, *, one_size: bool) -> None:
+    """Refuse a rig for images of another shape, or, if it is for ``one_size`` alone, of another size.
+
+    Raises:
+        InputError: says which sizes.
+    """
+    rig.resized(width, height)
+    if one_size and (width, height) != (rig.width, rig.height):
+        raise InputError(
+            f"the calibration states no image size: it was taken for {rig.width}x{rig.height} as the first pair has, "
+            f"and this one is {width}x{height}",
+            expected="pairs of one size",
+            hint="Give a calibration that states its size, such as our JSON",
+        )
+
+
+def calibration_hash(calib: Path) -> str:
+    """SHA-256 of the file (of a folder: of its first one), to say which calibration it was."""
+    return sha256_of(file_of(calib))

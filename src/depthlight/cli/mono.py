@@ -42,6 +42,7 @@ class Settings:
         return {
             "photo": sha256_of(job.photo),
             **asdict(self.model.identity),
+            "quantity": self.model.quantity,
             "working": self.model.working,
             "focal": self.focal,
             "formats": list(self.formats),

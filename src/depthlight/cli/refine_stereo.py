@@ -10,7 +10,7 @@ from ..core.registry import sha256_of
 from ..core.signals import StopFlag
 from ..infer.folder import need_writable
 from ..io.images import read_image
-from .calibration import calibration_hash, rig_for
+from .calibration import check_size, rig_for, states_size
 from .refine_task import OnStep, RefineTask, StoppedEarlyError
 from .work import PairJob
 
@@ -35,7 +35,7 @@ class PairTask(RefineTask[PairJob]):
     config: StereoRefineConfig
     max_disp: int | None
     rig: StereoRig | None
-    calib: str | None
+    one_size: bool  # the calibration states no image size: it was read for that of the first pair
 
     def facts(self, job: PairJob) -> dict[str, Any]:
         from ..core.config import to_dict
@@ -48,7 +48,7 @@ class PairTask(RefineTask[PairJob]):
             "weights_sha256": identity.weights_sha256,
             "device": identity.device,
             "max_disp": self.max_disp,
-            "calib": self.calib,
+            "rig": to_dict(self.rig) if self.rig else None,
             "config": to_dict(self.config),
             **({} if self.guidance is None else {"prior": self.guidance.describe()}),
         }
@@ -59,7 +59,8 @@ class PairTask(RefineTask[PairJob]):
 
         left_HW3, right_HW3 = read_image(job.left), read_image(job.right)
         if self.rig is not None:
-            self.rig.resized(left_HW3.shape[1], left_HW3.shape[0])  # a wrong calibration is told before the work
+            height, width = left_HW3.shape[:2]
+            check_size(self.rig, width, height, one_size=self.one_size)  # a wrong calibration is told before the work
         need_writable(job.folder)
         result = refine_stereo(
             left_HW3,
@@ -124,5 +125,5 @@ def pair_task(
         config=config,
         max_disp=max_disp,
         rig=rig,
-        calib=calibration_hash(calib),
+        one_size=not states_size(calib),
     )

@@ -15,6 +15,7 @@ from ..core.config import to_dict
 from ..core.errors import InputError
 from ..core.registry import sha256_of
 from ..geometry.calibration.plausible import doubt as calibration_doubt
+from ..geometry.rgbd import need_replaceable
 from ..geometry.rig import StereoRig
 from ..infer.doctor.diagnose import glance
 from ..infer.folder import FORMATS, is_complete, need_apart, need_writable, save_prediction
@@ -24,7 +25,7 @@ from ..infer.prediction import StereoMatcher, StereoPrediction
 from ..infer.region import Region, predict_region
 from ..io.images import read_image
 from ..io.names import safe_names, split_side_by_side
-from .calibration import CalibFormatOption, UnitOption, calibration_hash, rig_for, states_size
+from .calibration import CalibFormatOption, UnitOption, check_size, rig_for, states_size
 from .common import (
     BackendOption,
     DeviceOption,
@@ -110,7 +111,6 @@ class Settings:
     left_right: bool
     formats: tuple[str, ...]
     rig: StereoRig | None
-    calib: str | None
     metres: Metres
     one_size: bool = False  # the calibration states no image size: it was read for that of the first pair
     region: Region | None = None
@@ -125,7 +125,7 @@ class Settings:
             **self.search.request(),
             "left_right": self.left_right,
             "formats": list(self.formats),
-            "calib": self.calib,
+            "rig": to_dict(self.rig) if self.rig else None,
             "metres": to_dict(self.metres) if self.rig else None,
             **self.region_id,
         }
@@ -200,7 +200,6 @@ def stereo(
         left_right=left_right,
         formats=chosen(formats, FORMATS),
         rig=rig,
-        calib=calibration_hash(calib),
         metres=metres_from(
             calib is not None,
             depth=depth,
@@ -221,6 +220,7 @@ def stereo(
     need_apart([job.folder for job in jobs], [*inputs, calib, mask, weights, Path(model) if model else None])
     if export:
         need_outside(out / export, inputs)
+        need_replaceable(out / export, export)
     matcher = load(model, weights=weights, backend=backend, device=device, precision=precision, threads=threads)
     limit_memory(matcher, max_memory)
     settings.search.check(matcher)
@@ -266,7 +266,7 @@ def _do(job: Job, matcher: StereoMatcher, settings: Settings) -> tuple[dict[str,
     """Compute and write one pair; returns what ``result.json`` holds, and what speaks against trusting it."""
     left, right = job.images()
     if settings.rig is not None:  # a wrong calibration is told before the work, not after
-        _check_size(settings.rig, left.shape[1], left.shape[0], one_size=settings.one_size)
+        check_size(settings.rig, left.shape[1], left.shape[0], one_size=settings.one_size)
     prediction = _predict(matcher, left, right, settings)
     result = save_prediction(
         job.folder,
@@ -280,17 +280,6 @@ def _do(job: Job, matcher: StereoMatcher, settings: Settings) -> tuple[dict[str,
     fault = glance(left, right, prediction.max_disp)
     expected = fault is not None and fault.id == "negative-disparity" and prediction.min_disp < 0
     return result, "" if fault is None or expected else fault.says
-
-
-def _check_size(rig: StereoRig, width: int, height: int, *, one_size: bool) -> None:
-    rig.resized(width, height)
-    if one_size and (width, height) != (rig.width, rig.height):
-        raise InputError(
-            f"the calibration states no image size: it was taken for {rig.width}x{rig.height} as the first pair has, "
-            f"and this one is {width}x{height}",
-            expected="pairs of one size",
-            hint="Give a calibration that states its size, such as our JSON",
-        )
 
 
 def _predict(

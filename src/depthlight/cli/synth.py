@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -81,13 +82,13 @@ def _config(
     from ..data.synth.camera import EFFECTS, PHYSICAL, CameraConfig
     from ..data.synth.engine import SynthConfig
 
-    height, width = _numbers("--size", size, "x", "two whole numbers, as 288x640")
-    low, high = _numbers("--disparity", disparity, "-", "two numbers, as 8-190")
+    height, width = _size(size)
+    low, high = _range(disparity)
     effects = PHYSICAL if camera == "physical" else EFFECTS
     config = SynthConfig(
         seed=seed,
-        height=int(height),
-        width=int(width),
+        height=height,
+        width=width,
         min_max_disp=low,
         max_max_disp=high,
         textures=None if textures is None else str(textures),
@@ -97,12 +98,19 @@ def _config(
     return config if families is None else replace(config, families=_weights(families))
 
 
-def _numbers(option: str, text: str, between: str, expected: str) -> tuple[float, float]:
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text)
+    if match is None:
+        raise InputError(f"--size is {text[:40]!r}", expected="two whole numbers, as 288x640")
+    return int(match[1]), int(match[2])
+
+
+def _range(text: str) -> tuple[float, float]:
     try:
-        first, second = (float(part) for part in text.split(between))
+        low, high = (float(part) for part in text.split("-"))
     except ValueError:
-        raise InputError(f"{option} is {text!r}", expected=expected) from None
-    return first, second
+        raise InputError(f"--disparity is {text!r}", expected="two numbers, as 8-190") from None
+    return low, high
 
 
 def _weights(text: str) -> dict[str, float]:

@@ -12,7 +12,8 @@ nerfstudio  images/ depth/, transforms.json         1000 per m   per frame; Open
                                                                  so cx and cy are 0.5 larger than ours
 ==========  ======================================  ===========  =========================================
 
-0 is "unknown" in every depth picture. ``export.json``, written last, states layout, unit, scale, axes and frames.
+0 is "unknown" in every depth picture. ``export.json`` states layout, unit, scale, axes, frames, and whether the export
+is ``whole``: it is written before each frame, so that what a failure leaves is known as ours, and once more at the end.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def export_rgbd(folder: str | os.PathLike[str], layout: str, frames: Iterable[Fr
     records: list[dict[str, Any]] = []
     for frame in frames:
         _check(frame, records, layout)
+        _mark(folder, layout, [*(record["name"] for record in records), frame.name], whole=False)
         colour, depth = f"{how.colour}/{frame.name}.png", f"depth/{frame.name}.png"
         write_depth(folder / depth, frame.depth.depth, valid_HW=frame.depth.valid, png_scale=how.scale, sidecar=False)
         write_image(folder / colour, frame.colour_HW3)
@@ -88,18 +90,36 @@ def export_rgbd(folder: str | os.PathLike[str], layout: str, frames: Iterable[Fr
         raise InputError("no frame to export", expected="at least one result with depth")
     how.finish(folder, records)
     names = [record["name"] for record in records]
+    _mark(folder, layout, names, whole=True)
+    return names
+
+
+def need_replaceable(folder: Path, layout: str) -> None:
+    """Refuse a folder that holds something else than an export of ours in this layout, whole or not.
+
+    Raises:
+        InputError: names the folder.
+    """
+    free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not free and _frames_of(folder, layout) is None:
+        raise InputError(
+            f"{folder} holds something else than a {layout} export", hint="Remove it, or choose another folder"
+        )
+
+
+def _mark(folder: Path, layout: str, names: list[str], *, whole: bool) -> None:
     _write_json(
         folder / MARKER,
         {
             "layout": layout,
             "unit": "m",
-            "depth_scale": how.scale,
+            "depth_scale": LAYOUTS[layout].scale,
             "formula": "depth = value / depth_scale; 0 = unknown",
             "axes": "x right, y up, z backward" if layout == "nerfstudio" else "x right, y down, z forward",
             "frames": names,
+            "whole": whole,
         },
     )
-    return names
 
 
 def _check(frame: Frame, before: list[dict[str, Any]], layout: str) -> None:
@@ -166,18 +186,15 @@ def _nerfstudio(folder: Path, records: list[dict[str, Any]]) -> None:
 
 
 def _clear(folder: Path, layout: str) -> None:
-    """Remove an earlier export; anything else stays and is an error."""
-    if not folder.exists():
-        return
+    """Remove the frames of an earlier export; anything else stays and is an error."""
+    need_replaceable(folder, layout)
     frames = _frames_of(folder, layout)
-    if frames is None and any(folder.iterdir()):
-        raise InputError(
-            f"{folder} holds something else than a whole {layout} export", hint="Remove it, or choose another folder"
-        )
+    if not frames:
+        return
+    _mark(folder, layout, frames, whole=False)
     try:
-        (folder / MARKER).unlink(missing_ok=True)
         for kind in (LAYOUTS[layout].colour, "depth"):
-            for name in frames or ():
+            for name in frames:
                 (folder / kind / f"{name}.png").unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot remove the earlier export {folder}: {error.strerror or error}") from error

@@ -57,7 +57,18 @@ class UncalibratedRectification:
         return np.asarray(rows[:, 1], np.float64)
 
     def __call__(self, left: NDArray[Any], right: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Rectify a pair of images, kept in their type and channels; black where the raw image has nothing."""
+        """Rectify a pair of images, kept in their type and channels; black where the raw image has nothing.
+
+        Raises:
+            InputError: an image is not of ``size``.
+        """
+        for image in (left, right):
+            height, width = image.shape[:2]
+            if (width, height) != self.size:
+                raise InputError(
+                    f"the image is {width}x{height} and the rectification for {self.size[0]}x{self.size[1]}",
+                    expected="images of the size it was found for",
+                )
         one, other = (
             np.asarray(cv2.warpPerspective(np.ascontiguousarray(image), matrix, self.size, flags=cv2.INTER_CUBIC))
             for image, matrix in ((left, self.left), (right, self.right))

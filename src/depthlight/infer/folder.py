@@ -69,6 +69,7 @@ def save_prediction(
     Raises:
         InputError: unknown format, the rig or the truth is for images of another size, or no pixel lies in the range of
             depths; nothing is touched then.
+        LimitError: the voxels are too fine for the cloud; nothing is touched then either.
         OutputError: a file cannot be removed or written.
     """
     for name in formats:
@@ -100,11 +101,10 @@ def save_prediction(
 def _write_maps(folder: Path, prediction: StereoPrediction, formats: Sequence[str]) -> list[str]:
     """Disparities, ``valid`` and ``confidence``; returns the names."""
     meta = {"model": prediction.model.name, "weights_sha256": prediction.model.weights_sha256}
-    maps = {f"disparity.{suffix}": prediction.disparity for suffix in ("png", *formats)}
+    maps = {f"disparity.{suffix}": (prediction.disparity, prediction.region) for suffix in ("png", *formats)}
     if prediction.disparity_right is not None:
-        maps["disparity_right.png"] = prediction.disparity_right
-    for name, disparity in maps.items():
-        valid_HW = prediction.region if disparity is prediction.disparity else None
+        maps["disparity_right.png"] = prediction.disparity_right, prediction.region_right
+    for name, (disparity, valid_HW) in maps.items():
         write_disparity(folder / name, disparity, valid_HW=valid_HW, meta=meta, signed=prediction.min_disp < 0)
     pictures = {
         "valid.png": np.where(prediction.valid, np.uint8(255), np.uint8(0)),

@@ -70,6 +70,7 @@ def check_fits(depth: DepthMap, metres: Metres) -> DepthMap:
 
     Raises:
         InputError: nothing is left of it, or it is too deep for a PNG.
+        LimitError: the voxels are too fine for the cloud.
     """
     chosen = depth.between(metres.nearest, metres.farthest)
     found = depth.depth[depth.valid]
@@ -86,6 +87,8 @@ def check_fits(depth: DepthMap, metres: Metres) -> DepthMap:
             f"depths up to {chosen.depth.max():.3g} m do not fit a 16-bit PNG",
             hint="Give --max-depth, or another format",
         )
+    if metres.cloud and metres.voxel is not None:
+        chosen.cleaned().to_point_cloud().thinned(metres.voxel)  # raises if it cannot be done
     return chosen
 
 

@@ -48,6 +48,7 @@ class StereoPrediction:
         estimated: (H, W) bool, the pixels behind ``density``; None where all are estimated (networks).
         region: (H, W) bool, the pixels that were asked for (:mod:`depthlight.infer.region`); None is all. Elsewhere
             disparity and confidence are 0, ``valid`` is false; ``saturated`` and ``density`` are of what was computed.
+        region_right: (H, W) bool, the pixels of ``disparity_right`` that were computed for it; None is all.
     """
 
     disparity: NDArray[np.float32]
@@ -62,6 +63,7 @@ class StereoPrediction:
     estimated: NDArray[np.bool_] | None = None
     region: NDArray[np.bool_] | None = None
     min_disp: int = 0
+    region_right: NDArray[np.bool_] | None = None
 
     def __repr__(self) -> str:
         height, width = self.disparity.shape

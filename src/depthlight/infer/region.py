@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from ..io.images import ImageSource, as_image
+from ..io.images import ImageSource, as_mask
 from .pairs import read_pair
 
 if TYPE_CHECKING:
@@ -100,12 +100,12 @@ class Region:
 
 
 def read_mask(source: ImageSource) -> Mask:
-    """A mask (H, W) from an image: true where any channel is above 0, as in OpenCV.
+    """A mask (H, W) from an image: true where any colour is above 0, be it 1 of 65535, as in OpenCV.
 
     Raises:
         InputError: not an image.
     """
-    return np.asarray(as_image(source, name="mask").any(axis=2), np.bool_)
+    return as_mask(source)
 
 
 def predict_region(
@@ -121,7 +121,7 @@ def predict_region(
     """As :meth:`StereoModel.predict`, of a region of the left view only; see the head of this file.
 
     ``region`` of the result holds the wanted pixels. ``saturated`` and ``density`` are of what was computed;
-    ``disparity_right`` is 0 outside it.
+    ``disparity_right`` is 0 outside it, which ``region_right`` says.
 
     Raises:
         InputError: as there, or the region does not fit the images.
@@ -129,7 +129,8 @@ def predict_region(
     left_HW3, right_HW3 = read_pair(left, right)
     height, width = left_HW3.shape[:2]
     box, wanted_HW = region.wanted(height, width)
-    window = _window(box, width, height, matcher.max_disp if max_disp is None else max_disp, min_disp)
+    reach = matcher.max_disp + max(0, min_disp) if max_disp is None else max_disp
+    window = _window(box, width, height, reach, min_disp)
     how: dict[str, Any] = {"max_disp": max_disp, "left_right": left_right} | (
         {"min_disp": min_disp} if min_disp else {}
     )
@@ -150,6 +151,8 @@ def _window(box: Box, width: int, height: int, max_disp: int, min_disp: int) -> 
 def _placed(found: StereoPrediction, window: Box, wanted_HW: Mask) -> StereoPrediction:
     """The window's maps in maps of the full size, unknown where nothing is wanted."""
     keep_HW = wanted_HW[window.slices()]
+    computed_HW = np.zeros_like(wanted_HW)
+    computed_HW[window.slices()] = True
 
     def full(part_HW: NDArray[T], mask_HW: Mask | None = None) -> NDArray[T]:
         whole_HW = np.zeros(wanted_HW.shape, part_HW.dtype)
@@ -164,4 +167,5 @@ def _placed(found: StereoPrediction, window: Box, wanted_HW: Mask) -> StereoPred
         estimated=None if found.estimated is None else full(found.estimated, keep_HW),
         disparity_right=None if found.disparity_right is None else full(found.disparity_right),
         region=wanted_HW,
+        region_right=computed_HW,
     )

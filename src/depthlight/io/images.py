@@ -22,7 +22,8 @@ Letters in names: H height, W width, C channels.
 from __future__ import annotations
 
 import os
-from typing import Any, BinaryIO, TypeAlias
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -32,13 +33,15 @@ from PIL import Image
 from ..core.errors import ImageError, InputError
 from .guard import DEFAULT_LIMITS, FORMATS, FileSource, ImageLimits, check_size, guarded, open_plugin, opened, sniff
 from .netpbm import netpbm_header, netpbm_pixels
-from .pixels import from_array, from_float, three_channels, to_8_bit, upright
+from .pixels import above_zero, from_array, upright
 
-__all__ = ["FORMATS", "IMAGE_SUFFIXES", "ImageLimits", "ImageSource", "as_image", "image_size", "read_image"]
+__all__ = ["FORMATS", "IMAGE_SUFFIXES", "ImageLimits", "ImageSource", "as_image", "as_mask", "image_size", "read_image"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm", ".heic", ".heif")
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]"
 
+T = TypeVar("T", np.uint8, np.bool_)
+_Make = Callable[[NDArray[Any], str], NDArray[T]]  # from the samples as they are stored, and the image's name
 _ORIENTATION = 0x0112
 
 
@@ -52,15 +55,7 @@ def read_image(source: FileSource, *, limits: ImageLimits = DEFAULT_LIMITS, name
         LimitError: more bytes or pixels than ``limits`` allows.
         NonFiniteError: a float TIFF with NaN or infinity.
     """
-    with opened(source, limits, name) as (stream, label), guarded(label):
-        kind = sniff(stream, label, limits)
-        if kind == "PPM":
-            header = netpbm_header(stream, label)
-            check_size(header.width, header.height, label, limits)
-            return three_channels(netpbm_pixels(stream, header, label))
-        if kind == "PNG":
-            open_plugin(stream, kind, label, limits).verify()  # checksums of all chunks; Pillow skips them otherwise
-        return _pillow_pixels(open_plugin(stream, kind, label, limits), label, stream)
+    return _read(source, limits, name, from_array)
 
 
 def image_size(source: FileSource, *, limits: ImageLimits = DEFAULT_LIMITS, name: str = "") -> tuple[int, int]:
@@ -95,59 +90,86 @@ def as_image(source: ImageSource, *, name: str = "image", limits: ImageLimits = 
         InputError: the array is empty, or of a wrong shape, type or range.
         NonFiniteError: NaN or infinity; the message has its row and column.
     """
+    return _taken(source, limits, name, from_array)
+
+
+def as_mask(source: ImageSource, *, name: str = "mask", limits: ImageLimits = DEFAULT_LIMITS) -> NDArray[np.bool_]:
+    """(H, W) bool: where any colour of an image is above 0, before its samples are reduced to 8 bits.
+
+    ``source`` and the errors are those of :func:`as_image`.
+    """
+    return _taken(source, limits, name, above_zero)
+
+
+def _taken(source: ImageSource, limits: ImageLimits, name: str, make: _Make[T]) -> NDArray[T]:
     if isinstance(source, str | os.PathLike):
-        return read_image(source, limits=limits)
+        return _read(source, limits, "", make)
     if isinstance(source, bytes | bytearray | memoryview):
-        return read_image(bytes(source), limits=limits, name=name)
+        return _read(bytes(source), limits, name, make)
     if isinstance(source, Image.Image):
         with guarded(name):
             check_size(source.width, source.height, name, limits)
-            return _pillow_pixels(source, name)
+            return make(_pillow_pixels(source, name), name)
     if isinstance(source, np.ndarray):
-        return from_array(source, name)
+        return make(source, name)
     raise InputError(
         f"{name} is a {type(source).__name__}",
         expected="a path, bytes, a Pillow image or a numpy array of shape (H, W, 3)",
     )
 
 
+def _read(source: FileSource, limits: ImageLimits, name: str, make: _Make[T]) -> NDArray[T]:
+    with opened(source, limits, name) as (stream, label), guarded(label):
+        return make(_decoded(stream, label, limits), label)
+
+
+def _decoded(stream: BinaryIO, label: str, limits: ImageLimits) -> NDArray[Any]:
+    """(H, W) or (H, W, C) uint8, uint16 or float32, upright."""
+    kind = sniff(stream, label, limits)
+    if kind == "PPM":
+        header = netpbm_header(stream, label)
+        check_size(header.width, header.height, label, limits)
+        return netpbm_pixels(stream, header, label)
+    if kind == "PNG":
+        open_plugin(stream, kind, label, limits).verify()  # checksums of all chunks; Pillow skips them otherwise
+    return _pillow_pixels(open_plugin(stream, kind, label, limits), label, stream)
+
+
 # Pillow images
 
 
-def _pillow_pixels(image: Image.Image, label: str, stream: BinaryIO | None = None) -> NDArray[np.uint8]:
-    """RGB (H, W, 3) of an opened Pillow image, upright. ``stream`` lets deep colour be read in full depth."""
-    stored_orientation = _orientation(image, header_only=True)
+def _pillow_pixels(image: Image.Image, label: str, stream: BinaryIO | None = None) -> NDArray[Any]:
+    """Gray, RGB or RGBA of an opened Pillow image, upright. ``stream`` lets deep colour be read in full depth."""
     deep = stream is not None and ";16" in str(getattr(image, "tile", ""))
     mode = image.mode
     image.load()
-    orientation = _orientation(image)  # 1 for a TIFF: Pillow turns it upright while loading
+    orientation = _orientation(image)  # 1 for a TIFF: Pillow and OpenCV turn it upright while decoding
+    pixels: NDArray[Any]
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):  # before Pillow 11: "I"
-        pixels = to_8_bit(np.asarray(image).astype(np.uint16))
+        pixels = np.asarray(image).astype(np.uint16)
     elif mode == "F":
-        pixels = from_float(np.asarray(image), label)
+        pixels = np.asarray(image)
     elif mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
         kind = {"I": "32-bit integer"}.get(mode, mode)
         raise ImageError(
             f"{label} has {kind} pixels", expected="8-bit or 16-bit gray or colour", hint="Convert it to PNG"
         )
     elif deep and stream is not None:
-        pixels, orientation = _deep_colour(stream), stored_orientation
+        pixels = _deep_colour(stream)
     elif mode in ("P", "PA", "RGBa"):
         pixels = np.asarray(image.convert("RGBA"))
     else:
         pixels = np.asarray(image if mode in ("L", "RGB", "RGBA") else image.convert("RGB"))
-    return three_channels(upright(pixels, orientation))
+    return upright(pixels, orientation)
 
 
-def _deep_colour(stream: BinaryIO) -> NDArray[np.uint8]:
+def _deep_colour(stream: BinaryIO) -> NDArray[Any]:
     """Pillow keeps only the high byte of 16-bit colour; OpenCV keeps both. Only for files that Pillow could decode."""
     stream.seek(0)
     decoded = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16:
         raise ValueError("16-bit colour cannot be decoded")
-    if decoded.ndim == 3:
-        decoded = decoded[:, :, 2::-1]  # BGR(A) → RGB
-    return to_8_bit(decoded)
+    return decoded[:, :, 2::-1] if decoded.ndim == 3 else decoded  # BGR(A) → RGB
 
 
 def _orientation(image: Image.Image, *, header_only: bool = False) -> int:

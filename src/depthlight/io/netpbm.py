@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,8 @@ def netpbm_header(stream: BinaryIO, name: str) -> NetpbmHeader:
     return NetpbmHeader(width, height, 3 if match[1] == b"P6" else 1, maximum, match.end())
 
 
-def netpbm_pixels(stream: BinaryIO, header: NetpbmHeader, name: str) -> NDArray[np.uint8]:
-    """The samples as (H, W, 1 or 3) uint8, scaled by 255 / maximum and rounded.
+def netpbm_pixels(stream: BinaryIO, header: NetpbmHeader, name: str) -> NDArray[Any]:
+    """The samples as (H, W, 1 or 3), scaled and rounded: uint8 with white 255, or uint16 with white 65535 if deeper.
 
     Raises:
         ImageError: the file ends early, or a sample is larger than the stated maximum.
@@ -62,6 +62,7 @@ def netpbm_pixels(stream: BinaryIO, header: NetpbmHeader, name: str) -> NDArray[
     samples_HWC = np.frombuffer(data, stored).reshape(header.height, header.width, header.channels)
     if samples_HWC.max() > header.maximum:
         raise ImageError(f"{name} is damaged: a sample is {samples_HWC.max()}", expected=f"at most {header.maximum}")
-    scale = (np.arange(header.maximum + 1) * 510 + header.maximum) // (2 * header.maximum)  # round half up
-    pixels: NDArray[np.uint8] = scale.astype(np.uint8)[samples_HWC]
+    white = np.iinfo(stored).max
+    scale = (np.arange(header.maximum + 1) * 2 * white + header.maximum) // (2 * header.maximum)  # round half up
+    pixels: NDArray[Any] = scale.astype(stored.newbyteorder("="))[samples_HWC]
     return pixels

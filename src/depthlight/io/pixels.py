@@ -21,7 +21,7 @@ def to_8_bit(deep: NDArray[Any]) -> NDArray[np.uint8]:
     return pixels
 
 
-def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Undo an EXIF orientation: 5–8 are transposed; then mirrored in x (2, 3, 6, 7) and in y (3, 4, 7, 8)."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
@@ -66,6 +66,12 @@ def from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
     else:
         raise InputError(f"{name} has type {array.dtype}", expected="uint8, uint16, bool or float with values 0–255")
     return three_channels(pixels)
+
+
+def above_zero(array: NDArray[Any], name: str) -> NDArray[np.bool_]:
+    """(H, W): where any colour of an array is above 0, however deep its samples are. Raises as :func:`from_array`."""
+    from_array(array, name)
+    return np.asarray((np.atleast_3d(array)[:, :, :3] > 0).any(axis=2))
 
 
 def from_float(array: NDArray[Any], name: str) -> NDArray[np.uint8]:

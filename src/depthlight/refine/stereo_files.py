@@ -54,6 +54,7 @@ def save_stereo_refinement(
 
     Raises:
         InputError: the rig is for images of another size, or no pixel has a depth; nothing is touched then.
+        LimitError: the voxels are too fine for the cloud; nothing is touched then either.
         OutputError: a file cannot be removed or written.
     """
     if rig is not None:

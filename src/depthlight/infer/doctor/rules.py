@@ -291,15 +291,17 @@ def _signs(measured: Measurements, seen: Disparities) -> Iterator[Finding]:
         return
     share, severity = _negative(seen.negative, None if measured.dense is None else measured.dense.negative)
     if severity:
+        reach = math.ceil(max(0.0, -seen.low)) + 2
         yield _finding(
             "negative-disparity",
             severity,
             share,
             "share",
             f"{100 * share:.1f} % have a negative disparity, matches down to {min(seen.low, 0.0):.1f} px",
-            "matchers search from 0 upwards: everything farther than the plane of zero disparity is lost",
-            f"rectify for parallel views, or cut {math.ceil(max(0.0, -seen.low)) + 2} columns off the right view's left"
-            " edge and the left view's right edge, and lower doffs by as much",
+            "unless told otherwise, matchers search from 0 upwards: everything farther than the plane of zero disparity"
+            " is lost",
+            f"search below 0 (--min-disp -{reach}, or --find-range), rectify for parallel views, or cut {reach} columns"
+            " off the right view's left edge and the left view's right edge, and lower doffs by as much",
         )
 
 
@@ -345,5 +347,5 @@ def _range(measured: Measurements) -> Iterator[Finding]:
         "share",
         f"{100 * share:.1f} % of the picture is nearer than the range of {measured.max_disp} px reaches",
         "what is beyond the range gets a wrong disparity, not a missing one",
-        f"use a larger --max-disp (--backend torch), or images of {100 * measured.max_disp / reduced:.0f} % the size",
+        f"use a larger --max-disp, or images of {100 * measured.max_disp / reduced:.0f} % the size",
     )
