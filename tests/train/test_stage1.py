@@ -72,7 +72,7 @@ def test_the_share_is_drawn_anew_at_every_position_and_the_same_again():
 
 
 def test_a_share_beyond_one_and_networks_of_one_range_are_refused(tiny: Callable[..., TrainConfig], tmp_path):
-    with pytest.raises(ConfigError, match="fitted is 1.5"):
+    with pytest.raises(ConfigError, match=r"fitted is 1\.5"):
         replace(tiny(), fitted=1.5)
     config = replace(tiny(), network="las2-s", network_config={"blocks": [1, 1, 1]}, fitted=0.5)
     with pytest.raises(ConfigError, match="las2-s has one range"):
