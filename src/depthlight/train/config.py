@@ -28,7 +28,7 @@ from .schedule import ScheduleConfig
 RECIPES = Recipes(Path(__file__).parent / "recipes")
 MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 PATH_OPTIONS = ("textures", "meshes", "mesh_cache")  # of the engine
-TASK_SETTINGS = {"stereo": ("stage", "augment", "loss", "teacher"), "mono": ("mono",), "prior": ("prior",)}
+TASK_SETTINGS = {"stereo": ("stage", "augment", "loss", "teacher", "fitted"), "mono": ("mono",), "prior": ("prior",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +124,7 @@ class TrainConfig:
     data_kind: str = "scenes"  # what --data means where it names no kind
     crop: tuple[int, int] = (256, 512)
     batch: int = 4  # over all ranks
+    fitted: float = 0.0  # share of batches searched as far as their truth goes, not over the whole range
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -158,6 +159,8 @@ class TrainConfig:
             )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}", expected="0 (off) up to, not including, 1")
+        if not 0 <= self.fitted <= 1:
+            raise ConfigError(f"fitted is {self.fitted}", expected="a share, 0 to 1")
         for name in (
             "weight_decay",
             "clip",

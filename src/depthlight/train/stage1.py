@@ -6,9 +6,11 @@ A stage is a function of network and batch that gives the weighted loss terms pe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ from ..data.loader import Batch
 from ..nets.losses import LossConfig, masked_mean, supervised_terms
 from ..nets.stereo.base import StereoNet
 from .task import StageOutput
+
+SPARE = 16  # px searched beyond the truth
 
 
 def usable(batch: Batch, max_disp: int) -> Tensor:
@@ -29,16 +33,37 @@ def end_point_error(disp_B1HW: Tensor, truth_BHW: Tensor, mask_BHW: Tensor) -> T
     return masked_mean((disp_B1HW[:, 0].float() - truth_BHW).abs(), mask_BHW)
 
 
-class Supervised:
-    """Smooth-L1 of all outputs and cross-entropy over the bins. Stage 3 uses it with a clamp on pseudo-labels."""
+def fitted_range(net: StereoNet, disp_BHW: Tensor, mask_BHW: Tensor) -> int:
+    """The smallest range of the network's that holds the truth and :data:`SPARE` px more."""
+    farthest = float(torch.where(mask_BHW, disp_BHW, 0.0).max())
+    wanted = math.ceil((farthest + SPARE) / net.multiple) * net.multiple
+    return min(wanted, net.max_disp)
 
-    def __init__(self, config: LossConfig, autocast: Callable[[], AbstractContextManager[object]]) -> None:
+
+class Supervised:
+    """Smooth-L1 of all outputs and cross-entropy over the bins. Stage 3 uses it with a clamp on pseudo-labels.
+
+    ``fitted`` is the share of batches that are searched only as far as their truth goes, which most of them fill by
+    less than half. What is farther than that is learned from the rest.
+    """
+
+    def __init__(
+        self,
+        config: LossConfig,
+        autocast: Callable[[], AbstractContextManager[object]],
+        *,
+        fitted: float = 0.0,
+        seed: int = 0,
+    ) -> None:
         self.config = config
         self.autocast = autocast
+        self.fitted, self.seed = fitted, seed
 
     def __call__(self, net: StereoNet, batch: Batch) -> StageOutput:
-        with self.autocast():
-            output = net.forward_train(batch.left_B3HW.float(), batch.right_B3HW.float())
         mask = usable(batch, net.max_disp)
+        fit = self.fitted > 0 and np.random.default_rng([self.seed, batch.positions[0]]).random() < self.fitted
+        range_px = fitted_range(net, batch.disp_BHW, mask) if fit else net.max_disp
+        with self.autocast():
+            output = net.forward_train(batch.left_B3HW.float(), batch.right_B3HW.float(), range_px)
         terms = supervised_terms(output, batch.disp_BHW, mask, self.config)
         return StageOutput(terms, end_point_error(output.disparities[0], batch.disp_BHW, mask))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.errors import InputError
+from ..core.errors import ConfigError, InputError
 from ..data.loader import Batch, LoaderPlan, batches
 from ..data.samples import StereoDataset
 from . import evaluation, machine, pictures
@@ -32,11 +32,13 @@ class StereoTask(Task):
 
     def check(self, net: Any, device: torch.device, amp: str) -> None:
         machine.check_precision(net, device, amp)
+        if self.config.fitted and not net.flexible_range:
+            raise ConfigError(f"fitted is {self.config.fitted}", expected=f"0: {net.family} has one range")
 
     def stage(self, net: Any, autocast: Autocast) -> Stage:
         if self.config.stage == 2:
             return SelfDistillation(net, self.config.loss, autocast)
-        return Supervised(self.config.loss, autocast)
+        return Supervised(self.config.loss, autocast, fitted=self.config.fitted, seed=self.config.seed)
 
     def batches(self, position: int, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[Batch]:
         datasets = self._open(say, check)
