@@ -22,7 +22,8 @@ from depthlight.train.loop import CHECKPOINTS
 
 MIXTURE = {"layered": 0.40, "meshes": 0.25, "photowarp": 0.20, "rooms": 0.15}
 HOURS = 2.0
-FIRST_LOSS = ("loss.beta=1.0", "loss.clamp=0.0", "loss.bins=1.0")  # the recipes' when the first of them ran
+# the recipes' when the first of them ran
+FIRST_LOSS = ("loss.beta=1.0", "loss.clamp=0.0", "loss.bins=1.0", "fitted=0.0")
 POOL_FILE = "experiments-pool.json"
 
 

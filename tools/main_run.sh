@@ -25,17 +25,17 @@ pool() {
 case ${1:-} in
 pool)
   factor=${2:?how many times}
-  pool meshes 13 $((600 * factor)) --meshes "$meshes"
-  pool rooms 14 $((500 * factor)) --meshes "$meshes"
-  pool photowarp 12 $((600 * factor))
-  pool layered 11 $((1500 * factor))
+  pool meshes 23 $((600 * factor)) --meshes "$meshes"
+  pool rooms 24 $((500 * factor)) --meshes "$meshes"
+  pool photowarp 22 $((600 * factor))
+  pool layered 21 $((1500 * factor))
   ;;
 train)
   shift
   start=(--resume)
   [ -f "$runs/main/config.json" ] || start=(cpu)
   data=
-  for part in layered:0.22 layered-v1:0.14 meshes:0.24 photowarp:0.18 rooms:0.15 rooms-v1:0.07; do # v1: older families
+  for part in layered:0.36 meshes:0.24 photowarp:0.18 rooms:0.22; do
     [ ! -d "$runs/pool/${part%:*}" ] || data+="{kind='scenes',path='$runs/pool/${part%:*}',weight=${part#*:}},"
   done
   exec "${polite[@]}" depthlight train "${start[@]}" -o "$runs/main" --ranks "${RANKS:-2}" --set "data=[$data]" \

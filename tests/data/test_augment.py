@@ -11,6 +11,7 @@ from depthlight.data.augment import (
     crop_scaled,
     mirrored_swap,
     photometric,
+    resize_truth,
     strong_colour_jitter,
 )
 from depthlight.data.samples import StereoSample
@@ -72,6 +73,19 @@ def test_no_value_between_two_surfaces_is_invented() -> None:
         factor = 160 / round(160 / 1.3)
         near = np.abs(out.disparity_HW[..., None] / factor - np.array([5, 60])).min(-1)
         assert near.max() < 1e-4
+
+
+def test_slopes_are_interpolated_and_their_edges_are_not() -> None:
+    """Half-size steps between two slanted surfaces: each value comes from one of them."""
+    x = np.arange(240, dtype=np.float32)
+    far, near = 5 + 0.1 * x, 6.6 + 0.1 * x  # apart by less than two steps
+    disparity = np.tile(np.where(x < 100, far, near), (120, 1)).astype(np.float32)
+    smooth, known = resize_truth(disparity, np.ones((120, 240), bool), (156, 312), step=1.0)
+    place = (np.arange(312) + 0.5) / 1.3 - 0.5
+    off = np.abs(smooth - (5 + 0.1 * place))
+    assert known.all()
+    assert np.minimum(off, np.abs(off - 1.6)).max() < 0.06, "at most half a pixel from a surface"
+    assert off[:, 5:120].max() < 1e-4, "between pixels inside"
 
 
 def test_unknown_pixels_stay_unknown_and_finite() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,16 +81,21 @@ def test_interrupted_write_leaves_nothing_and_resumes(
     assert not write_scene(tmp_path / "a", sample)
 
 
-def test_a_pool_is_continued_and_its_leftovers_are_ignored(tmp_path: Path) -> None:
+def test_a_pool_is_continued_and_old_leftovers_are_removed(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert dict(write_pool(whole, CONFIG, range(4))) == dict.fromkeys(range(4), True)
     partial = write_pool(broken, CONFIG, range(4))
     next(partial)
     partial.close()
-    (broken / ".000001.dead.tmp").mkdir()  # what a kill leaves
-    (broken / ".000001.dead.tmp" / "left.png").write_bytes(b"half")
+    dead, alive = broken / ".000001.dead.tmp", broken / ".000002.alive.tmp"
+    for folder, age in ((dead, 2), (alive, 0)):  # what a kill left, and what another process may be writing
+        folder.mkdir()
+        (folder / "left.png").write_bytes(b"half")
+        os.utime(folder, times=(time.time() - age * writer.STALE_SECONDS,) * 2)
     assert dict(write_pool(broken, CONFIG, range(4))) == {0: False, 1: True, 2: True, 3: True}
-    assert contents(whole) == {name: data for name, data in contents(broken).items() if ".dead" not in name}
+    assert not dead.exists() and (alive / "left.png").is_file()
+    shutil.rmtree(alive)
+    assert contents(whole) == contents(broken)
 
 
 def test_processes_write_what_one_writes(tmp_path: Path) -> None:
@@ -121,6 +128,23 @@ def test_other_textures_and_another_engine_are_noticed(tmp_path: Path, monkeypat
     monkeypatch.setitem(VERSIONS, "layered", 9)
     with pytest.raises(ConfigError, match=r"other settings \(version\)"):
         list(write_pool(tmp_path / "pool", config, range(3)))
+
+
+def test_the_engine_of_every_family_in_the_mixture_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = replace(CONFIG, families={"layered": 1.0, "rooms": 1.0, "photowarp": 0.0})
+    list(write_pool(tmp_path / "mixed", mixed, range(1)))
+    list(write_pool(tmp_path / "one", CONFIG, range(1)))
+    manifest = tmp_path / "one" / writer.MANIFEST
+    settings = json.loads(manifest.read_text())
+    assert settings["version"] == {"layered": VERSIONS["layered"]}
+    manifest.write_text(json.dumps(settings | {"version": VERSIONS["layered"]}))  # as it was once written
+    assert dict(write_pool(tmp_path / "one", CONFIG, range(1))) == {0: False}
+    monkeypatch.setitem(VERSIONS, "photowarp", 9)
+    assert dict(write_pool(tmp_path / "mixed", mixed, range(1))) == {0: False}
+    monkeypatch.setitem(VERSIONS, "layered", 1)  # below the other's
+    for folder, config in (("mixed", mixed), ("one", CONFIG)):
+        with pytest.raises(ConfigError, match=r"other settings \(version\)"):
+            list(write_pool(tmp_path / folder, config, range(1)))
 
 
 def test_a_failing_worker_is_told_in_one_line(tmp_path: Path) -> None:

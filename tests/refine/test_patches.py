@@ -52,6 +52,19 @@ def test_a_map_without_relief_is_refused() -> None:
         standard_raw(torch.zeros(1, 1, 8, 8))
 
 
+def test_the_scale_is_that_of_the_known_pixels() -> None:
+    raw = torch.linspace(1, 3, 1200).view(1, 1, 30, 40)
+    known = torch.zeros(1, 1, 30, 40, dtype=torch.bool)
+    known[..., :20, :] = True
+    holes = torch.where(known, raw, 0)
+    torch.testing.assert_close(
+        standard_raw(holes, shift=0.5, known_B1HW=known)[known], standard_raw(raw[:, :, :20], shift=0.5).flatten()
+    )
+    torch.testing.assert_close(standard_raw(raw, known_B1HW=torch.ones_like(known)), standard_raw(raw), rtol=0, atol=0)
+    with pytest.raises(InputError, match="0 nearly everywhere"):
+        standard_raw(raw, known_B1HW=torch.zeros_like(known))
+
+
 def test_rounding_is_smoothed_and_edges_are_kept() -> None:
     x = torch.linspace(0, 1, 96)
     true = (2 + 0.11 * x).expand(1, 1, 64, 96).clone()

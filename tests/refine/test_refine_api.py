@@ -137,6 +137,17 @@ def test_anchors_pull_the_map_to_what_was_measured(photo, model, quick):
     assert errors[1] < 0.5 * errors[0]
 
 
+def test_a_network_that_contradicts_itself_is_refused_before_the_work(photo, model, pull, quick, monkeypatch):
+    decode = model.net.decode
+    monkeypatch.setattr(
+        model.net, "decode", lambda tokens, size: (5 - decode(tokens, size)) if size[1] == 48 else decode(tokens, size)
+    )
+    rows = []
+    with pytest.raises(InputError, match="contradicts the one at full size"):
+        depthlight.refine(photo, model=model, prior=pull, recipe=quick(steps=30, longest=48), on_step=rows.append)
+    assert not rows
+
+
 def test_both_axes_keep_their_focal_length(net, quick):
     """48×64 px of a photo of 48×128: a plane seen along its slope is steeper than with square pixels."""
     tensor = torch.zeros(1, 3, 48, 64)

@@ -1,6 +1,7 @@
 """The task ``prior``: its patches, its loss, a run from start to model file, and that it learns."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,18 @@ def batch(count: int = 2, *, hole: bool = False, first: int = 0, surface: Surfac
         positions=tuple(range(count)),
         nominal=count,
     )
+
+
+def test_crops_without_depth_are_bad_samples(make: Callable[..., TrainConfig], scenes: Path, tmp_path: Path) -> None:
+    shutil.copytree(scenes / "0", tmp_path / "scenes" / "flat")
+    shutil.copytree(scenes / "1", tmp_path / "scenes" / "good")
+    nothing = np.zeros((96, 128), np.uint16)
+    nothing[0, 0] = 256
+    cv2.imwrite(str(tmp_path / "scenes" / "flat" / "disp.png"), nothing)
+    config = make(data=[{"path": str(tmp_path / "scenes")}], schedule={"samples": 8})
+    run = Run(config, tmp_path / "run", quiet=True)
+    assert run.run() == 0
+    assert run.progress.bad_names == ("scenes/flat",) and run.progress.bad == 4
 
 
 def test_patches_come_image_by_image_coarse_first() -> None:

@@ -152,6 +152,31 @@ def test_bad_samples_are_listed_however_quiet_the_run(tiny: Tiny, tmp_path: Path
     assert read_rows(tmp_path / "run" / BAD) == rows[:2], "positions that come again are listed again"
 
 
+def test_a_sample_drawn_often_is_one_bad_sample(tiny: Tiny, tmp_path: Path, holed: Path) -> None:
+    config = tiny(data=[{"path": str(holed)}], schedule={"samples": 16}, max_bad_samples=2)
+    run = Run(config, tmp_path / "run", quiet=True)
+    assert run.run() == 0
+    assert run.progress.bad == 4 and run.progress.bad_names == ("holed/plane-2", "holed/plane-5")
+
+
+def test_nothing_but_bad_samples_ends_a_run(tiny: Tiny, tmp_path: Path, holed: Path) -> None:
+    for name in ("plane-2", "plane-5"):
+        shutil.copytree(holed / name, tmp_path / "bad" / name)
+    config = tiny(data=[{"path": str(tmp_path / "bad")}], schedule={"samples": 10_000}, max_bad_samples=2)
+    with pytest.raises(DepthlightError, match=r"none of the last 100 samples could be read"):
+        Run(config, tmp_path / "run", quiet=True).run()
+
+
+def test_a_run_without_a_checkpoint_begins_its_tables_anew(tiny: Tiny, tmp_path: Path, holed: Path) -> None:
+    config = tiny(data=[{"path": str(holed)}], schedule={"samples": 8})
+    rows = []
+    for _ in range(2):
+        Run(config, tmp_path / "run", quiet=True).run()
+        rows.append((read_rows(tmp_path / "run" / BAD), len(read_rows(tmp_path / "run" / METRICS))))
+        shutil.rmtree(tmp_path / "run" / CHECKPOINTS)
+    assert rows[0] == rows[1]
+
+
 def test_bad_samples_stop_a_strict_run_and_too_many_any(tiny: Tiny, tmp_path: Path, holed: Path) -> None:
     data = [{"path": str(holed)}]
     with pytest.raises(InputError, match=r"plane-[25]"):

@@ -14,7 +14,6 @@ from depthlight.nets.stereo import build
 from depthlight.nets.stereo.base import StereoNet
 from depthlight.train import machine
 from depthlight.train.config import TrainConfig
-from depthlight.train.loop import Run
 from depthlight.train.stage1 import Supervised, fitted_range
 
 SMALL = {"pyramid": [8, 8, 8, 8, 8], "match": 8, "groups": 2, "volume": [4, 4, 4, 4], "upsample": 8}
@@ -33,9 +32,9 @@ def make_batch(farthest: float, position: int = 0) -> Batch:
     return Batch(left, right, disp, disp >= 0, ("one",), (position,), 1)
 
 
-def searched(fitted: float, batch: Batch, seed: int = 0) -> int:
+def searched(fitted: float, batch: Batch, seed: int = 0, net: StereoNet | None = None) -> int:
     """The range a batch is searched over."""
-    net = small_net()
+    net = net or small_net()
     found = []
     real = net.forward_train
 
@@ -71,9 +70,12 @@ def test_the_share_is_drawn_anew_at_every_position_and_the_same_again():
     assert ranges != [searched(0.75, make_batch(20.0, position), seed=1) for position in range(40)]
 
 
-def test_a_share_beyond_one_and_networks_of_one_range_are_refused(tiny: Callable[..., TrainConfig], tmp_path):
+def test_networks_of_one_range_are_searched_whole():
+    torch.manual_seed(0)
+    net = build("las2-s", {"blocks": [1, 1, 1]}).eval()
+    assert searched(1.0, make_batch(20.0), net=net) == net.max_disp
+
+
+def test_a_share_beyond_one_is_refused(tiny: Callable[..., TrainConfig]):
     with pytest.raises(ConfigError, match=r"fitted is 1\.5"):
         replace(tiny(), fitted=1.5)
-    config = replace(tiny(), network="las2-s", network_config={"blocks": [1, 1, 1]}, fitted=0.5)
-    with pytest.raises(ConfigError, match="las2-s has one range"):
-        Run(config, tmp_path / "run", quiet=True).run()

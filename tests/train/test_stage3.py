@@ -27,18 +27,18 @@ class Answer:
 
     def __init__(self, factor: float, max_disp: int = 192) -> None:
         self.name, self.factor, self.max_disp = "answer", factor, max_disp
+        self.identity = ModelIdentity("answer", f"weights of {factor}", "", "", "")
 
     def predict(self, left: Any, right: Any, *, max_disp: int | None = None) -> StereoPrediction:
         height, width = left.shape[:2]
         disparity = np.full((height, width), self.factor * width, np.float32)
         flat = np.ones_like(disparity)
-        identity = ModelIdentity("answer", None, "", "", "")
-        return StereoPrediction(disparity, flat, flat > 0, 0.0, identity, self.max_disp, 0.0, None)
+        return StereoPrediction(disparity, flat, flat > 0, 0.0, self.identity, self.max_disp, 0.0, None)
 
 
 def teacher(monkeypatch: pytest.MonkeyPatch, config: TeacherConfig, *factors: float) -> stage3.Teacher:
     models = iter([Answer(factor) for factor in factors])
-    monkeypatch.setattr(stage3, "load", lambda name, backend: next(models))
+    monkeypatch.setattr(stage3, "load", lambda name, backend, device: next(models))
     names = tuple(f"m{i}" for i in range(len(factors)))
     return stage3.Teacher(TeacherConfig(**{**vars(config), "models": names}), start="")
 
@@ -150,19 +150,71 @@ def test_folders_of_one_name_would_share_their_labels(tiny: Tiny, pool: Path, tm
 def test_labels_of_another_teacher_are_not_taken_up(
     tiny: Tiny, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage3, "make_labels", lambda *args: None)
-    monkeypatch.setattr(stage3, "Teacher", lambda *args: None)
     data = [{"path": str(pool), "kind": "pairs"}]
     pairs = [SceneFolder(pool, need_truth=False)]
 
-    def ask(**teacher: Any) -> None:
-        config = tiny(stage=3, data=data, start="light", teacher=teacher)
+    def ask(start: str, factor: float = 0.1, **teacher: Any) -> None:
+        monkeypatch.setattr(stage3, "load", lambda name, backend, device: Answer(factor))
+        config = tiny(stage=3, data=data, start=start, teacher={**vars(PLAIN), **teacher})
         stage3.with_labels(pairs, config, tmp_path, Ranks(), print, lambda: None)
 
-    ask()
-    ask()
-    with pytest.raises(ConfigError, match="another teacher"):
-        ask(spread_px=2.0)
+    ask("a/model.safetensors")
+    ask("moved/elsewhere.safetensors")
+    for options in ({"spread_px": 2.0}, {"factor": 0.2}):  # another rule; other weights under the same name
+        with pytest.raises(ConfigError, match="another teacher"):
+            ask("a/model.safetensors", **options)
+
+
+def test_ranks_label_each_pair_once_and_none_is_left(
+    tiny: Tiny, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = SceneFolder(pool, need_truth=False)
+    said: list[list[str]] = [[], []]
+    made = teacher(monkeypatch, PLAIN, 0.1)
+    calls = iter(range(100))
+
+    def stop_at_second() -> None:
+        if next(calls) == 2:
+            raise StopRequestedError
+
+    def label(rank: int, check: Callable[[], None] = lambda: None) -> None:
+        stage3.make_labels([pairs], made, tmp_path, said[rank].append, check, Ranks(rank, 2))
+
+    with pytest.raises(StopRequestedError):
+        label(0, stop_at_second)
+    label(1)
+    names = [[line.split(":")[1].split(",")[0].strip() for line in lines] for lines in said]
+    scenes = [f"{pool.name}/plane-{index}" for index in range(8)]
+    assert names == [scenes[0:4:2], [*scenes[1::2], scenes[6], scenes[4]]], "its own, then what the other has left"
+    label(0)
+    assert len(said[0]) == 2, "all are there"
+
+
+def test_a_pair_that_cannot_be_read_is_left_without_a_label(
+    monkeypatch: pytest.MonkeyPatch, pool: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(pool, tmp_path / "holed")
+    (tmp_path / "holed" / "plane-2" / "left.png").write_bytes(b"no image")
+    pairs = SceneFolder(tmp_path / "holed", need_truth=False)
+    said: list[str] = []
+    made = teacher(monkeypatch, PLAIN, 0.1)
+    stage3.make_labels([pairs], made, tmp_path / "labels", said.append, lambda: None)
+    assert [line for line in said if "bad sample holed/plane-2" in line] and len(said) == 8
+    assert sorted(path.stem for path in (tmp_path / "labels").rglob("*.png")) == [
+        f"plane-{index}" for index in range(8) if index != 2
+    ]
+    with pytest.raises(InputError, match="bad sample holed/plane-2"):
+        stage3.make_labels([pairs], made, tmp_path / "strict", said.append, lambda: None, strict=True)
+
+
+def test_sky_masks_of_another_format_are_refused(
+    monkeypatch: pytest.MonkeyPatch, sample: StereoSample, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "plane-0.jpg"), np.zeros((64, 128), np.uint8))
+    with pytest.raises(InputError, match=r"plane-0\.jpg would not be found"):
+        teacher(monkeypatch, TeacherConfig(sky=str(tmp_path)), 0.1)
+    with pytest.raises(FileFormatError, match=r"plane-0\.jpg has another format"):
+        teacher(monkeypatch, PLAIN, 0.1).label(sample, sky=tmp_path / "plane-0.jpg")
 
 
 def test_a_missing_or_foreign_label_is_a_bad_sample(pool: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -147,7 +147,7 @@ class Mono(Kind):
 class Labels(Kind):
     """Pseudo-labels for stage 3: one PNG per pair, 0 where the teacher is not to be trusted; sky is disparity 0.
 
-    The settings are those of :class:`depthlight.train.config.TeacherConfig`; an item's ``sky`` is its mask.
+    The settings are those of :class:`depthlight.train.config.TeacherConfig`; an item's ``sky`` is its mask, a PNG.
     """
 
     models: tuple[str, ...] = ()
@@ -169,14 +169,12 @@ class Labels(Kind):
         from ..train.stage3 import Teacher
 
         settings = {name: value for name, value in to_dict(self).items() if name not in ("threads", "device")}
-        teacher = Teacher(from_dict(TeacherConfig, settings), registry.DEFAULT_MODEL)
+        teacher = Teacher(from_dict(TeacherConfig, settings), registry.DEFAULT_MODEL, self.device)
 
         def do(paths: Paths, folder: Path) -> None:
-            sky = paths.get("sky")
-            teacher.config = replace(teacher.config, sky="" if sky is None else str(sky.parent))
             left_HW3, right_HW3, _ = read_pair(paths)
-            sample = StereoSample(left_HW3, right_HW3, name="" if sky is None else sky.stem)
-            disparity_HW, trusted_HW = teacher.label(sample)
+            sample = StereoSample(left_HW3, right_HW3, name="")
+            disparity_HW, trusted_HW = teacher.label(sample, sky=paths.get("sky"))
             meta = {"kept_share": float(trusted_HW.mean())}
             write_disparity(folder / f"{LABEL}.png", disparity_HW, valid_HW=trusted_HW, meta=meta)
 

@@ -180,7 +180,7 @@ def resize_truth(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Linear inside a surface, nearest at edges and holes: no value between two surfaces is ever invented.
 
-    Neighbours that differ by ``step`` (px) or more are taken for two surfaces.
+    A pixel is at an edge if one of the eight around it differs from it by ``step`` (px) or more.
     """
     if disparity_HW.shape == size:
         return disparity_HW, valid_HW
@@ -189,7 +189,10 @@ def resize_truth(
     near = cv2.resize(disparity_HW, to, interpolation=cv2.INTER_NEAREST_EXACT)
     known = cv2.resize(mask, to, interpolation=cv2.INTER_NEAREST_EXACT) > 0
     smooth = cv2.resize(disparity_HW, to, interpolation=cv2.INTER_LINEAR)
-    inside = (cv2.resize(mask, to, interpolation=cv2.INTER_LINEAR) == 255) & (np.abs(smooth - near) < step)
+    around = np.ones((3, 3), np.uint8)
+    jump = np.maximum(cv2.dilate(disparity_HW, around) - disparity_HW, disparity_HW - cv2.erode(disparity_HW, around))
+    edge = cv2.resize(jump, to, interpolation=cv2.INTER_NEAREST_EXACT) >= step
+    inside = (cv2.resize(mask, to, interpolation=cv2.INTER_LINEAR) == 255) & ~edge
     return np.where(inside, smooth, near), known
 
 

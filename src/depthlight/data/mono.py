@@ -189,13 +189,17 @@ class MonoBatch:
 
 @dataclass(frozen=True)
 class MonoRecipe:
-    """How samples are prepared and put together."""
+    """How samples are prepared and put together. A crop with truth above 0 on less than ``least`` of it is refused."""
 
     augment: MonoAugmentConfig
     crop: tuple[int, int]
+    least: float = 0.0
 
     def prepare(self, sample: MonoSample, rng: np.random.Generator) -> MonoSample:
         sample = mono_geometry(sample, self.augment, rng, self.crop)
+        share = np.count_nonzero(sample.inverse_HW) / sample.inverse_HW.size
+        if share < self.least:
+            raise InputError(f"{sample.name} has depth on {share:.1%} of a crop", expected=f"{self.least:.0%} or more")
         return replace(sample, image_HW3=mono_appearance(sample.image_HW3, self.augment, rng))
 
     def collate(self, samples: list[MonoSample], facts: BatchFacts) -> MonoBatch:

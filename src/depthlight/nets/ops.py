@@ -40,15 +40,16 @@ def conv3d(
     stride: tuple[int, int, int] = (1, 1, 1),
     padding: tuple[int, int, int] = (0, 0, 0),
 ) -> Tensor:
-    """:func:`torch.nn.functional.conv3d`, kept off the path that torch takes for one small volume on a CPU.
+    """:func:`torch.nn.functional.conv3d`, kept off two paths of torch's (2.14) on a CPU by exchanging depth and width.
 
-    Where N is 1 and C·D·H at most 20,480, torch (2.14) leaves oneDNN for code that is five times slower, in both
-    directions. With depth and width exchanged most volumes are beyond that.
+    Where N is 1 and C·D·H at most 20,480, torch leaves oneDNN for code that is five times slower, in both directions.
+    And where D is 2, oneDNN's bfloat16 gradient of the weight reads memory that nobody wrote: it is wrong or NaN.
     """
     count, channels, depth, height, width = x_NCDHW.shape
     seen, exchanged = channels * depth * height, channels * width * height
-    small = not is_exporting() and x_NCDHW.device.type == "cpu" and count == 1 and seen <= _SMALL_VOLUME < exchanged
-    if not small:
+    slow = count == 1 and seen <= _SMALL_VOLUME < exchanged
+    wrong = depth == 2 != width and torch.is_grad_enabled()
+    if is_exporting() or x_NCDHW.device.type != "cpu" or not (slow or wrong):
         return F.conv3d(x_NCDHW, weight, bias, stride, padding)
     turned = x_NCDHW.transpose(2, 4).contiguous(memory_format=torch.channels_last_3d)
     out = F.conv3d(turned, weight.transpose(2, 4), bias, stride[::-1], padding[::-1]).transpose(2, 4)

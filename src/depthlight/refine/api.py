@@ -116,7 +116,8 @@ def refine_photo(
         ``after`` is the last good map.
 
     Raises:
-        InputError: the photo, a name or a setting is not right, or the network gives no relative inverse depth.
+        InputError: the photo, a name or a setting is not right, the network gives no relative inverse depth, or its
+            answer at the working size contradicts the one at full size.
         LimitError: the working size and the lights need more memory than is free.
         NonFiniteError: the network's own answer is not finite.
         CheckpointError: the state to resume belongs to another refinement.
@@ -148,6 +149,7 @@ def refine_photo(
         keeping=None
         if keep is None
         else Keeping(keep, request(photo_HW3, loaded, guidance, config, measured), seconds=keep_seconds, resume=resume),
+        on_start=lambda raw: fitted_slope(_plain(raw), before_HW),  # refuses before the work what applied() would after
         on_map=None if on_map is None else lambda raw: on_map(_plain(raw)),
     )
     outcome = run.run(on_step=on_step, should_stop=should_stop)

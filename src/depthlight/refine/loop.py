@@ -81,6 +81,7 @@ class Refinement:
         anchors: of the first raw map, (h, w), the change that measured depth wants of it and the weight of each pixel,
             (h, w); None without measurements.
         keeping: where to keep the state; None keeps none.
+        on_start: shown the first raw map, (1, 1, h, w), before any step; may raise.
         on_map: shown the raw map so far, (1, 1, h, w), after every step.
 
     Raises:
@@ -97,6 +98,7 @@ class Refinement:
         sides: tuple[int, int] | None = None,
         anchors: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]] | None = None,
         keeping: Keeping | None = None,
+        on_start: Callable[[Tensor], object] | None = None,
         on_map: Callable[[Tensor], None] | None = None,
     ) -> None:
         net.check_input(photo_B3hw)
@@ -110,7 +112,7 @@ class Refinement:
         self.progress = Progress()
         self.generator = torch.Generator()
         self.unit = 1.0
-        self._on_map = on_map
+        self._on_start, self._on_map = on_start, on_map
 
     # -------------------------------------------------------------------------------------------- the run
 
@@ -137,6 +139,8 @@ class Refinement:
                 tokens = [token.detach() for token in self.net.encode(self.photo_B3hw)]
                 start_B1hw = self.net.decode(tokens, self._size()).detach()
             self._settle_unit(start_B1hw)
+            if self._on_start is not None:
+                self._on_start(start_B1hw)
             self._settle_goal(start_B1hw)
             state = self._resumed()
             stopped = None

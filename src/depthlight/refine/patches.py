@@ -14,6 +14,7 @@ Shape legend: B images, L lights, H W size of the rendering, N patches, P = PATC
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,28 +50,41 @@ class Patches:
         return Conditions(self.photo_N3PP.detach(), self.light_N6, self.native_N, every, every)
 
 
-def standard_raw(inverse_B1HW: Tensor, near: Tensor | float = NEAR, shift: Tensor | float = 0.0) -> Tensor:
+def standard_raw(
+    inverse_B1HW: Tensor,
+    near: Tensor | float = NEAR,
+    shift: Tensor | float = 0.0,
+    known_B1HW: Tensor | None = None,
+) -> Tensor:
     """Relative inverse depth at the scale the prior knows: (B, 1, H, W), >= 0, 98 % of it up to ``near``.
 
     Args:
         inverse_B1HW: inverse depth up to a positive scale, >= 0.
         near: what the 98 % quantile becomes; a number or (B,).
         shift: share of the 2 % quantile to subtract first, 0..1 (networks differ in the offset); a number or (B,).
+        known_B1HW: the pixels whose quantiles count; by default all.
 
     Raises:
-        InputError: an image has no relief: its 98 % quantile is not above 0.
+        InputError: an image has no relief: its 98 % quantile is not above 0, or nothing of it is known.
     """
-    high_B, low_B = _quantile(inverse_B1HW, _HIGH), shift * _quantile(inverse_B1HW, _LOW)
+    images = list(inverse_B1HW.flatten(1))
+    if known_B1HW is not None:
+        images = [image[known] for image, known in zip(images, known_B1HW.flatten(1), strict=True)]
+    high_B, low_B = _quantile(images, _HIGH), shift * _quantile(images, _LOW)
+    if not bool((high_B > 0).all()):
+        raise InputError("a map of inverse depth is 0 nearly everywhere", expected="inverse depth above 0")
     gain_B = near / (high_B - low_B).clamp(min=_TINY * high_B)
     return ((inverse_B1HW - low_B[:, None, None, None]) * gain_B[:, None, None, None]).clamp(min=0)
 
 
-def _quantile(inverse_B1HW: Tensor, share: float) -> Tensor:
-    flat = inverse_B1HW.flatten(1)
-    value_B = flat.kthvalue(min(flat.shape[1], 1 + int(share * flat.shape[1])), 1).values
-    if share == _HIGH and not bool((value_B > 0).all()):
-        raise InputError("a map of inverse depth is 0 nearly everywhere", expected="inverse depth above 0")
-    return value_B
+def _quantile(images: Sequence[Tensor], share: float) -> Tensor:
+    """Of each image's values, (B,); 0 where it has none."""
+    return torch.stack(
+        [
+            values.kthvalue(min(len(values), 1 + int(share * len(values)))).values if len(values) else values.sum()
+            for values in images
+        ]
+    )
 
 
 def prior_normals(raw_B1HW: Tensor, offset: Tensor | float = 0.0) -> Tensor:

@@ -124,7 +124,7 @@ class TrainConfig:
     data_kind: str = "scenes"  # what --data means where it names no kind
     crop: tuple[int, int] = (256, 512)
     batch: int = 4  # over all ranks
-    fitted: float = 0.0  # share of batches searched as far as their truth goes, not over the whole range
+    fitted: float = 0.0  # share of batches searched only as far as their truth goes, where the network can
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -65,6 +66,15 @@ class Ranks:
         """What the first rank says, on every rank."""
         return self.exchange([torch.zeros(1, device=device)], [float(self.is_first and yes)])[0] > 0
 
+    def gather(self, texts: Sequence[str]) -> list[str]:
+        """The texts of all ranks, on every rank."""
+        if self.world == 1:
+            return list(texts)
+        found: list[Any] = [None] * self.world
+        with self._together():
+            dist.all_gather_object(found, list(texts))
+        return [text for part in found for text in part]
+
     def barrier(self) -> None:
         """Wait for the others."""
         if self.world > 1:
@@ -87,7 +97,10 @@ def join() -> Ranks:
     if not dist.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, timeout=timedelta(hours=2))
-    return Ranks(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if dist.get_backend() == "nccl":
+        torch.cuda.set_device(local_rank)  # through which texts are gathered
+    return Ranks(dist.get_rank(), world, local_rank)
 
 
 def leave() -> None:

@@ -29,7 +29,7 @@ from .config import MODEL_SUFFIXES, TrainConfig
 from .distributed import RankLostError, Ranks
 from .ema import Ema
 from .lineage import Lineage, Stretch
-from .log import BadLog, RunLog, read_rows
+from .log import BAD, BadLog, RunLog, read_rows
 from .schedule import ScheduleConfig, learning_rate, settle
 from .start import bundled_card, start_file
 from .step import Stepper, StepResult, freeze_batch_norm, refuse
@@ -37,6 +37,7 @@ from .task import Measure, TrainBatch, make_task
 
 CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
+BARREN = 100  # draws in a row of which none could be read: there is nothing to learn from
 
 
 @dataclass
@@ -47,7 +48,8 @@ class Progress:
     samples: int = 0  # positions used up, bad samples included
     core_seconds: float = 0.0  # of all ranks and their workers
     skipped: int = 0
-    bad: int = 0
+    bad: int = 0  # draws, of which several may be of one sample
+    bad_names: tuple[str, ...] = ()  # sorted, each once
 
 
 class Run:
@@ -81,6 +83,7 @@ class Run:
         self.lineage = Lineage(
             card.lineage if card else self.start.lineage, Stretch.of(config, recipe, self.start.sha256)
         )
+        self._barren = 0  # bad samples since the last good one
         self._resume()
 
     # -------------------------------------------------------------------------------------------- making it up
@@ -117,6 +120,8 @@ class Run:
         self.ranks.barrier()
         state = checkpoint.load_latest(folder)
         if state is None:
+            self.log.resume(0)
+            self.bad_log.resume(0)
             return
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -228,7 +233,7 @@ class Run:
             lr = learning_rate(self.schedule, self.progress.samples)
             result = stepper.run(batch.to(self.device), lr, stop=stop.requested, save=save, core_seconds=spent)
             spent = time.process_time() - started + batch.cpu_seconds
-            self._advance(result)
+            self._advance(result, batch)
             self._log_step(result, lr, means)
             if result.save:
                 self.save()
@@ -262,7 +267,7 @@ class Run:
     def _finished(self) -> bool:
         return bool(self.schedule.samples) and self.progress.samples >= self.schedule.samples
 
-    def _advance(self, result: StepResult) -> None:
+    def _advance(self, result: StepResult, batch: TrainBatch) -> None:
         """Count the step; stop where the policy says so."""
         progress = self.progress
         if result.problem:
@@ -270,17 +275,30 @@ class Run:
             if self.config.on_non_finite == "stop" or progress.skipped > self.config.max_skips:
                 raise refuse(result.problem)
             self.log.say(f"skipped step {progress.step + 1}: {result.problem}")
-        progress.bad += result.bad
-        if progress.bad > self.config.max_bad_samples:
-            raise DepthlightError(
-                f"{progress.bad} samples could not be read",
-                expected=f"at most max_bad_samples = {self.config.max_bad_samples}",
-            )
+        if result.bad:
+            self._count_bad(result, batch)
+        self._barren = 0 if result.samples else self._barren
         progress.step += 1
         progress.samples += self.config.batch
         progress.core_seconds += result.core_seconds
         self.schedule = settle(self.schedule, progress.samples, progress.core_seconds / 3600)
         self.log.total = self.schedule.samples
+
+    def _count_bad(self, result: StepResult, batch: TrainBatch) -> None:
+        """Different samples count, however often each is drawn; and draws, where nothing else has come for long."""
+        progress, limit = self.progress, self.config.max_bad_samples
+        progress.bad += result.bad
+        self._barren += result.bad
+        progress.bad_names = tuple(sorted({*progress.bad_names, *self.ranks.gather([b.name for b in batch.bad])}))
+        hint = f"{BAD} names them; --set max_bad_samples=N lets a run go on with more"
+        if len(progress.bad_names) > limit:
+            raise DepthlightError(
+                f"{len(progress.bad_names)} samples could not be read",
+                expected=f"at most max_bad_samples = {limit}",
+                hint=hint,
+            )
+        if not result.samples and self._barren >= BARREN:
+            raise DepthlightError(f"none of the last {self._barren} samples could be read", hint=hint)
 
     def _report_bad(self, batch: TrainBatch) -> None:
         self.bad_log.add([{"position": bad.position, "sample": bad.name, "error": bad.error} for bad in batch.bad])

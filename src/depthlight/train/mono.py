@@ -13,7 +13,7 @@ from torch import nn
 
 from ..core.errors import ConfigError, InputError
 from ..data.loader import StreamPlan
-from ..data.mono import MonoAugmentConfig, MonoBatch, MonoRecipe, MonoScenes, mono_batches
+from ..data.mono import MonoBatch, MonoRecipe, MonoScenes, mono_batches
 from ..data.scenes import read_list
 from ..eval.mono_result import MonoSceneResult
 from ..eval.mono_runner import MonoEstimator, Pictures, Ramp, evaluate_mono
@@ -76,7 +76,8 @@ class MonoTask(Task):
         return stage
 
     def batches(self, position: int, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[MonoBatch]:
-        return image_batches(self.config, self.config.mono.augment, self.ranks, position, say)
+        recipe = MonoRecipe(self.config.mono.augment, self.config.crop)
+        return image_batches(self.config, recipe, self.ranks, position, say)
 
     def evaluation(self) -> Measure | None:
         scenes = self.config.evaluate
@@ -103,14 +104,14 @@ class MonoTask(Task):
 
 
 def image_batches(
-    config: TrainConfig, augment: MonoAugmentConfig, ranks: Ranks, position: int, say: Callable[[str], None]
+    config: TrainConfig, recipe: MonoRecipe, ranks: Ranks, position: int, say: Callable[[str], None]
 ) -> Iterator[MonoBatch]:
     """This rank's batches of single images from sample ``position`` on, in the mixture of ``config.data``."""
     datasets = open_images(config)
     say("data: " + ", ".join(f"{d.name} ({len(d)})" for d in datasets))
     sampler = mixture(config.data, [len(d) for d in datasets], config.seed)
     plan = StreamPlan(batch=config.batch, workers=config.workers, rank=ranks.rank, world=ranks.world)
-    return mono_batches(datasets, sampler, MonoRecipe(augment, config.crop), plan, position)
+    return mono_batches(datasets, sampler, recipe, plan, position)
 
 
 def open_images(config: TrainConfig) -> list[MonoScenes]:

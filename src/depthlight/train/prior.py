@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ..data.mono import MonoBatch, MonoScenes
+from ..data.mono import MonoBatch, MonoRecipe, MonoScenes
 from ..data.scenes import read_list
 from ..eval.relight_gate import CORRUPTIONS, GateConfig, gate_figure, need_scenes, run_gate
 from ..eval.relight_sheet import draw_sheet
@@ -22,6 +22,7 @@ from .start import start_from
 from .task import Autocast, Measure, Stage, Start, Task
 
 QUICK = GateConfig(images=16, patches=4)  # the gate as a run measures itself by it: two minutes of one core
+LEAST = 0.02  # of a crop: with depth on less, the quantiles that set its scale can be 0
 
 
 class PriorTask(Task):
@@ -43,7 +44,8 @@ class PriorTask(Task):
         return Denoising(self.config.prior, self.config.seed, autocast)
 
     def batches(self, position: int, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[MonoBatch]:
-        return image_batches(self.config, self.config.prior.augment, self.ranks, position, say)
+        recipe = MonoRecipe(self.config.prior.augment, self.config.crop, LEAST)
+        return image_batches(self.config, recipe, self.ranks, position, say)
 
     def evaluation(self) -> Measure | None:
         wanted = self.config.evaluate

@@ -34,7 +34,7 @@ def render_patches(batch: MonoBatch, config: PriorConfig, generator: torch.Gener
     shift_B = config.shift[0] + (config.shift[1] - config.shift[0]) * draw[1]
     known_B1HW = batch.mask_BHW[:, None]
     inverse_B1HW = smooth_steps(batch.inverse_BHW[:, None], FILE_STEP)
-    raw_B1HW = torch.where(known_B1HW, standard_raw(inverse_B1HW, near_B, shift_B), torch.nan)
+    raw_B1HW = torch.where(known_B1HW, standard_raw(inverse_B1HW, near_B, shift_B, known_B1HW), torch.nan)
     normal_B3HW = prior_normals(raw_B1HW)
     native = (False,) * config.coarse + (True,) * config.native
     lighting = Lighting.sample(len(native), generator, batch=count).to(photo_B3HW)

@@ -44,7 +44,7 @@ class Supervised:
     """Smooth-L1 of all outputs and cross-entropy over the bins. Stage 3 uses it with a clamp on pseudo-labels.
 
     ``fitted`` is the share of batches that are searched only as far as their truth goes, which most of them fill by
-    less than half. What is farther than that is learned from the rest.
+    less than half. What is farther than that is learned from the rest. Networks of one range are always searched whole.
     """
 
     def __init__(
@@ -61,8 +61,10 @@ class Supervised:
 
     def __call__(self, net: StereoNet, batch: Batch) -> StageOutput:
         mask = usable(batch, net.max_disp)
-        fit = self.fitted > 0 and np.random.default_rng([self.seed, batch.positions[0]]).random() < self.fitted
-        range_px = fitted_range(net, batch.disp_BHW, mask) if fit else net.max_disp
+        range_px = net.max_disp
+        if self.fitted and net.flexible_range:
+            drawn = np.random.default_rng([self.seed, batch.positions[0]]).random()
+            range_px = fitted_range(net, batch.disp_BHW, mask) if drawn < self.fitted else range_px
         with self.autocast():
             output = net.forward_train(batch.left_B3HW.float(), batch.right_B3HW.float(), range_px)
         terms = supervised_terms(output, batch.disp_BHW, mask, self.config)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.config import to_dict
-from ..core.errors import ConfigError, FileFormatError, InputError
+from ..core.errors import ConfigError, DepthlightError, FileFormatError, InputError
 from ..data.samples import StereoDataset, StereoSample
 from ..infer.load import load
 from ..infer.passes import SCALES, Pass, middle, passes
@@ -27,14 +27,17 @@ from ..infer.prediction import StereoMatcher
 from ..io.atomic import atomic_write_bytes
 from ..io.disparity_files import read_disparity, write_disparity
 from ..io.images import read_image
+from ..io.names import image_files
 from ..nets.losses import edge_mask, left_right_mask
 from .config import TeacherConfig, TrainConfig
 from .distributed import Ranks
+from .machine import pick_device
 
 Image = NDArray[np.uint8]
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 LABELS = "labels"
+MASK = ".png"  # of the sky: lossy formats have shades at its border
 
 
 def with_labels(
@@ -45,10 +48,14 @@ def with_labels(
     say: Callable[[str], None],
     check: Callable[[], None],
 ) -> list[StereoDataset]:
-    """The data sets, those of kind ``pairs`` with pseudo-labels as their truth; the first rank makes what is missing.
+    """The data sets, those of kind ``pairs`` with pseudo-labels as their truth; the ranks share what is missing.
 
     Args:
         folder: of the run. ``check`` is called before every pass over a pair and may raise to stop.
+
+    Raises:
+        InputError: no pairs, two folders of one name, no teacher, or a bad pair where bad samples stop the run.
+        ConfigError: the labels that are there are of another teacher.
     """
     labels = Path(config.teacher.labels) if config.teacher.labels else folder / LABELS
     pairs = [dataset for dataset, source in zip(datasets, config.data, strict=True) if source.kind == "pairs"]
@@ -59,26 +66,28 @@ def with_labels(
         raise InputError(
             f"{times} folders of pairs are called {name}, and their labels would share a folder", hint="Rename one"
         )
-    if not config.teacher.labels and ranks.is_first:
-        _claim(labels, config)
-        make_labels(pairs, Teacher(config.teacher, config.start), labels, say, check)
+    if not config.teacher.labels:
+        teacher = Teacher(config.teacher, config.start, str(pick_device(config.device, ranks.local_rank)))
+        _claim(labels, teacher)
+        make_labels(pairs, teacher, labels, say, check, ranks, strict=config.bad_samples == "stop")
     ranks.barrier()
     return [Labelled(dataset, labels) if dataset in pairs else dataset for dataset in datasets]
 
 
-def _claim(labels: Path, config: TrainConfig) -> None:
-    """Labels that are there already must be of the same teacher.
+def _claim(labels: Path, teacher: Teacher) -> None:
+    """Labels that are there already must be of the same teacher: of its weights, wherever their files lie.
 
     Raises:
         ConfigError: they are of another one.
     """
-    teacher = json.loads(json.dumps({**to_dict(config.teacher), "start": Path(config.start).name}))
+    weights = [model.identity.weights_sha256 for model in teacher.models]
+    facts = {**to_dict(teacher.config), "models": weights}
     note = labels / "teacher.json"
-    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != teacher:
+    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != facts:
         raise ConfigError(
             f"the labels in {labels} are of another teacher", hint="Remove the folder, or start in another one"
         )
-    atomic_write_bytes(note, json.dumps(teacher, indent=1).encode())
+    atomic_write_bytes(note, json.dumps(facts, indent=1).encode())
 
 
 def make_labels(
@@ -87,19 +96,40 @@ def make_labels(
     labels: Path,
     say: Callable[[str], None],
     check: Callable[[], None],
+    ranks: Ranks = Ranks(),
+    *,
+    strict: bool = False,
 ) -> None:
-    """Label every pair that has no label yet; each file is whole or not there, so this can be stopped at any time."""
-    missing = [
-        (dataset, index)
-        for dataset in datasets
-        for index in range(len(dataset))
-        if not label_path(labels, dataset, index).is_file()
-    ]
-    for done, (dataset, index) in enumerate(missing, 1):
-        sample = dataset[index]
-        disparity, trusted = teacher.label(sample, check)
-        write_disparity(label_path(labels, dataset, index), disparity, valid_HW=trusted, sidecar=False)
-        say(f"label {done} of {len(missing)}: {sample.name}, {trusted.mean():.0%} of the pixels kept")
+    """Label every pair that has no label yet; each file is whole or not there, so this can be stopped at any time.
+
+    Args:
+        ranks: each begins with its own share and ends with what the others have left, so none waits long.
+        strict: end at the first pair that cannot be labelled; else it is told and left without a label.
+
+    Raises:
+        InputError: a pair cannot be labelled, and ``strict``.
+        OutputError: a label cannot be written.
+    """
+    pairs = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
+    own = pairs[ranks.rank :: ranks.world]
+    others = [pair for place, pair in enumerate(pairs) if place % ranks.world != ranks.rank]
+    missing = [pair for pair in (*own, *reversed(others)) if not label_path(labels, *pair).is_file()]
+    for place, (dataset, index) in enumerate(missing, 1):
+        path = label_path(labels, dataset, index)
+        if path.is_file():  # by another rank meanwhile
+            continue
+        name = f"{dataset.name}/{dataset.sample_name(index)}"
+        try:
+            disparity, trusted = teacher.label(dataset[index], check)
+        except (DepthlightError, OSError) as error:
+            if strict:
+                raise InputError(
+                    f"bad sample {name}: {error}", hint="bad_samples = 'skip' leaves such samples out"
+                ) from error
+            say(f"bad sample {name}, left without a label: {error}")
+            continue
+        write_disparity(path, disparity, valid_HW=trusted, sidecar=False)
+        say(f"label {place} of {len(missing)}: {name}, {trusted.mean():.0%} of the pixels kept")
 
 
 def label_path(labels: Path, dataset: StereoDataset, index: int) -> Path:
@@ -139,17 +169,38 @@ class Labelled:
 
 
 class Teacher:
-    """One model or the mean of several, each the confident median over variants of the pair, with LAS2's masks."""
+    """One model or the mean of several, each the confident median over variants of the pair, with LAS2's masks.
 
-    def __init__(self, config: TeacherConfig, start: str) -> None:
+    Args:
+        start: the model where ``config`` names none.
+        device: ``auto``, ``cpu`` or ``cuda`` (``cuda:1`` …).
+
+    Raises:
+        InputError: no model is named, or the folder of sky masks is not there or holds other images than PNG.
+    """
+
+    def __init__(self, config: TeacherConfig, start: str, device: str = "auto") -> None:
         names = config.models or ((start,) if start else ())
         if not names:
             raise InputError("stage 3 has no teacher", expected="teacher.models, teacher.labels, or a start model")
+        for path in image_files(Path(config.sky)) if config.sky else ():
+            if path.suffix != MASK:
+                raise InputError(f"sky mask {path} would not be found", expected=f"<sample>{MASK}")
         self.config = config
-        self.models: list[StereoMatcher] = [load(name, backend="torch") for name in names]
+        self.models: list[StereoMatcher] = [load(name, backend="torch", device=device) for name in names]
 
-    def label(self, sample: StereoSample, check: Callable[[], None] = lambda: None) -> tuple[Map, Mask]:
-        """Disparity (H, W) px, and the pixels to learn from; ``check`` is called before every pass."""
+    def label(
+        self, sample: StereoSample, check: Callable[[], None] = lambda: None, sky: Path | None = None
+    ) -> tuple[Map, Mask]:
+        """Disparity (H, W) px, and the pixels to learn from.
+
+        Args:
+            check: called before every pass.
+            sky: the pair's mask, a PNG that is not 0 where there is sky; by default its file in ``config.sky``, if any.
+
+        Raises:
+            FileFormatError: the mask is no PNG, or of another size than the pair.
+        """
         left, right = sample.left_HW3, sample.right_HW3
         answers = [list(self._passes(model, left, right, check)) for model in self.models]
         middles = [middle(found)[0] for found in answers]
@@ -164,7 +215,8 @@ class Teacher:
         if self.config.edges:
             image = torch.from_numpy(np.array(left)).permute(2, 0, 1)[None]
             trusted &= edge_mask(_tensor(disparity), image)[0].numpy()
-        return self._with_sky(sample, disparity, trusted)
+        sky = sky or self._mask_of(sample)
+        return (disparity, trusted) if sky is None else _with_sky(sky, disparity, trusted)
 
     def _passes(self, model: StereoMatcher, left: Image, right: Image, check: Callable[[], None]) -> Iterator[Pass]:
         """The model's answers to the pair and, as an ensemble, to its variants."""
@@ -181,15 +233,19 @@ class Teacher:
         mean: Map = np.mean(found, axis=0, dtype=np.float32)
         return mean
 
-    def _with_sky(self, sample: StereoSample, disparity: Map, trusted: Mask) -> tuple[Map, Mask]:
-        """Sky is infinitely far: disparity 0 and trusted (LAS2's M_sky, with masks from outside)."""
-        path = Path(self.config.sky) / f"{Path(sample.name).name}.png"
-        if not self.config.sky or not path.is_file():
-            return disparity, trusted
-        sky = read_image(path)[..., 0] > 0
-        if sky.shape != disparity.shape:
-            raise FileFormatError(f"{path} has shape {sky.shape}", expected=f"that of the pair, {disparity.shape}")
-        return np.where(sky, np.float32(0), disparity), trusted | sky
+    def _mask_of(self, sample: StereoSample) -> Path | None:
+        path = Path(self.config.sky) / f"{Path(sample.name).name}{MASK}"
+        return path if self.config.sky and path.is_file() else None
+
+
+def _with_sky(path: Path, disparity: Map, trusted: Mask) -> tuple[Map, Mask]:
+    """Sky is infinitely far: disparity 0 and trusted (LAS2's M_sky, with masks from outside)."""
+    if path.suffix.lower() != MASK:
+        raise FileFormatError(f"sky mask {path} has another format", expected=MASK)
+    sky = read_image(path)[..., 0] > 0
+    if sky.shape != disparity.shape:
+        raise FileFormatError(f"{path} has shape {sky.shape}", expected=f"that of the pair, {disparity.shape}")
+    return np.where(sky, np.float32(0), disparity), trusted | sky
 
 
 def _tensor(disparity: Map) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.errors import ConfigError, InputError
+from ..core.errors import InputError
 from ..data.loader import Batch, LoaderPlan, batches
 from ..data.samples import StereoDataset
 from . import evaluation, machine, pictures
@@ -32,8 +32,6 @@ class StereoTask(Task):
 
     def check(self, net: Any, device: torch.device, amp: str) -> None:
         machine.check_precision(net, device, amp)
-        if self.config.fitted and not net.flexible_range:
-            raise ConfigError(f"fitted is {self.config.fitted}", expected=f"0: {net.family} has one range")
 
     def stage(self, net: Any, autocast: Autocast) -> Stage:
         if self.config.stage == 2:

@@ -7,12 +7,14 @@ style (baseline in mm). Shape legend: H, W image size; 3 = RGB.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -39,6 +41,7 @@ ENCODING: dict[str, list[int]] = {
 }
 MANIFEST = "synth.json"
 PER_WORKER = 8  # scenes queued per worker process
+STALE_SECONDS = 3600.0  # no scene takes so long to write
 
 
 def write_scene(folder: str | Path, sample: StereoSample, image_format: ImageFormat = "png") -> bool:
@@ -141,8 +144,8 @@ def write_pool(
 ) -> Iterator[tuple[int, bool]]:
     """Write samples ``indices`` as ``folder/<index:06d>/``; yields (index, written) as they are done, in any order.
 
-    Scenes that exist are kept (written = False), so an interrupted pool is continued by the same call. The settings
-    are kept in ``synth.json``; ``jobs`` processes of one thread each.
+    Scenes that exist are kept (written = False), so an interrupted pool is continued by the same call, which also
+    removes what a kill left behind. The settings are kept in ``synth.json``; ``jobs`` processes of one thread each.
 
     Raises:
         ConfigError: the folder holds a pool of other settings.
@@ -153,6 +156,7 @@ def write_pool(
         raise InputError(f"jobs is {jobs}", expected="1 or more")
     Engine(config)  # wrong settings end here, before a process starts
     _claim(folder, config, image_format)
+    _clear(folder)
     missing = []
     for index in indices:
         if (folder / f"{index:06d}" / "meta.json").is_file():
@@ -167,9 +171,9 @@ def write_pool(
 
 
 def _claim(folder: Path, config: SynthConfig, image_format: str) -> None:
-    """Write the pool's settings, or compare with those that are there; clear leftovers of an interrupted write."""
-    version = max(VERSIONS[family] for family in config.families)
-    settings = json.loads(json.dumps({"version": version, "format": image_format, "config": _identity(config)}))
+    """Write the pool's settings, or compare with those that are there."""
+    versions = {family: VERSIONS[family] for family, weight in config.families.items() if weight > 0}
+    settings = json.loads(json.dumps({"version": versions, "format": image_format, "config": _identity(config)}))
     manifest = folder / MANIFEST
     if not manifest.is_file():
         atomic_write_bytes(manifest, (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode())
@@ -178,6 +182,8 @@ def _claim(folder: Path, config: SynthConfig, image_format: str) -> None:
         there = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{manifest} cannot be read: {error}", hint="Delete it or choose another folder") from error
+    if [there.get("version")] == list(versions.values()):  # of one family, and written when all had one number
+        there["version"] = versions
     if there != settings:
         was, now = there.get("config", {}), settings["config"]
         keys = sorted(key for key in {*was, *now} if was.get(key) != now.get(key))
@@ -186,6 +192,14 @@ def _claim(folder: Path, config: SynthConfig, image_format: str) -> None:
             f"{folder} holds a pool of other settings ({', '.join(keys)})",
             expected="the settings it was begun with, or another folder",
         )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what interrupted writes left; what is younger may be in the making in another process."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):  # whole meanwhile, or not ours to remove
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(path)
 
 
 def _identity(config: SynthConfig) -> dict[str, Any]:
