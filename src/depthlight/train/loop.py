@@ -70,7 +70,6 @@ class Run:
         self.task = make_task(config, folder, self.ranks)
         self.start = self.task.start()
         self.net = self.start.net.to(self.device)
-        self.task.check(self.net, self.device, config.amp)
         machine.convolution_layout(self.net)
         self.optimizer = torch.optim.AdamW(
             self.task.parameters(self.net), config.schedule.lr, weight_decay=config.weight_decay

@@ -10,9 +10,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ..core.errors import ConfigError
-from ..nets.stereo.base import StereoNet
-
 Precision = Literal["auto", "bf16", "fp32"]
 
 
@@ -66,25 +63,6 @@ def _convolution_seconds(dtype: torch.dtype) -> float:
         nn.functional.conv2d(x, weight, padding=1)
         best = min(best, time.process_time() - started)
     return best
-
-
-def check_precision(net: StereoNet, device: torch.device, amp: str) -> None:
-    """Refuse the one combination that is known to train wrongly.
-
-    oneDNN's bf16 weight gradient of a 3-D convolution reads memory it does not own when the volume is 2 bins deep
-    (torch 2.14, AVX512-BF16): gradients differ from run to run and now and then are infinite. That depth occurs at 1/16
-    and 1/32 of a range of 32 or 64 px.
-
-    Raises:
-        ConfigError: bf16 on a CPU with such a range.
-    """
-    volumes = any(isinstance(module, nn.Conv3d) for module in net.modules())
-    if amp == "bf16" and device.type == "cpu" and volumes and net.flexible_range and net.max_disp in (32, 64):
-        raise ConfigError(
-            f"bf16 training of a {net.max_disp} px range gives wrong gradients on CPUs",
-            expected="a range of 96 px or more",
-            hint="Set amp = 'fp32' or network_config.max_disp = 96",
-        )
 
 
 def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManager[object]:

@@ -11,7 +11,7 @@ from torch import nn
 from ..core.errors import InputError
 from ..data.loader import Batch, LoaderPlan, batches
 from ..data.samples import StereoDataset
-from . import evaluation, machine, pictures
+from . import evaluation, pictures
 from .sources import mixture, open_source
 from .stage1 import Supervised
 from .stage2 import SelfDistillation
@@ -29,9 +29,6 @@ class StereoTask(Task):
 
     def start(self) -> Start:
         return make_start(self.config)
-
-    def check(self, net: Any, device: torch.device, amp: str) -> None:
-        machine.check_precision(net, device, amp)
 
     def stage(self, net: Any, autocast: Autocast) -> Stage:
         if self.config.stage == 2:

@@ -90,9 +90,6 @@ class Task(ABC):
     def start(self) -> Start:
         """The network with the weights to start from; seeds torch with ``config.seed`` before it draws any."""
 
-    def check(self, net: Any, device: torch.device, amp: str) -> None:  # noqa: B027 - most tasks refuse nothing
-        """Refuse a combination of network, device and precision that trains wrongly (ConfigError)."""
-
     def parameters(self, net: Any) -> list[dict[str, Any]]:
         """Groups for the optimizer. A ``scale`` in a group multiplies the learning rate there."""
         return [{"params": [p for p in net.parameters() if p.requires_grad]}]
