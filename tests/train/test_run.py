@@ -11,7 +11,7 @@ import torch
 
 import depthlight
 from depthlight.cli import main
-from depthlight.core.errors import ConfigError, DepthlightError, InputError
+from depthlight.core.errors import DepthlightError, InputError
 from depthlight.data.samples import StereoSample
 from depthlight.data.scenes import SceneFolder
 from depthlight.io.images import read_image
