@@ -86,12 +86,19 @@ def _text(results: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]) ->
         count = first["subsets"][label]["n"]
         rows = {model: result["subsets"][label] for model, result in results.items()}
         parts += [f"### {label}: mean over {count} scenes", _table("model", rows)]
-    for model, result in results.items():
-        rows = {f"{source} ({figures['n']})": figures for source, figures in result["groups"].items()}
-        title = f"### {model} by source"
-        weights = f"Weights {short_hash(result['weights_sha256'])}, backend {result['backend']}, {result['precision']}."
-        parts += [title, weights, _table("source (scenes)", rows | {"mean": result["mean"]})]
+    for key in ("epe", "bad2"):
+        parts += [f"### {COLUMNS[key]} by source", _by_source(results, key)]
     return "\n\n".join(parts)
+
+
+def _by_source(results: Mapping[str, Mapping[str, Any]], key: str) -> str:
+    """One figure: a row per source, a column per model. All the others are in the raw results."""
+    groups = next(iter(results.values()))["groups"]
+    lines = [
+        [f"{source} ({groups[source]['n']})", *(number(r["groups"][source][key], 2) for r in results.values())]
+        for source in groups
+    ]
+    return table(["source (scenes)", *results], lines)
 
 
 def _models(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Figures]:
