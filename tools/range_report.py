@@ -259,11 +259,26 @@ def main() -> None:
     write_tables(stored)
 
 
+def _side_by_side(parts: dict[str, Any]) -> list[str]:
+    """What was searched, a row each; EPE and bad3 of every runtime beside one another."""
+    if not parts:
+        return []
+    rows = dict.fromkeys(name for part in parts.values() for name in part["rows"])
+    cells: dict[str, list[str]] = {}
+    for name in rows:
+        found = [part["rows"].get(name) for part in parts.values()]
+        cells[name] = [f"{row['epe']:.2f} | {row['bad3']:.1f}" if row else "– | –" for row in found]
+    model = next(iter(parts.values()))["model"]
+    head = " | ".join(f"{runtime}: EPE px | above 3 px, %" for runtime in parts)
+    table = [f"| `{model}`: pixels, search | {head} |", "|---" * (1 + 2 * len(parts)) + "|"]
+    return table + [f"| {name} | {' | '.join(found)} |" for name, found in cells.items()]
+
+
 def write_tables(stored: dict[str, Any]) -> None:
     """The tables of the pages, each between the markers of its kind."""
     tables: dict[str, list[str]] = {"range": [], "tiles": [], "memory": [], "large": []}
     for key, part in stored.items():
-        kind, _, backend = key.partition(".")
+        kind = key.partition(".")[0]
         if kind == "large":
             tables[kind] += [
                 "| pair | cap, GiB | peak, GiB | with saving | seconds, one thread |",
@@ -282,13 +297,7 @@ def write_tables(stored: dict[str, Any]) -> None:
             tables[kind] += [
                 f"| {c} | {r['tiles']} | {r['p99']} | {r['max']} | {r['seam']} |" for c, r in part["rows"].items()
             ]
-        else:
-            tables[kind] += [f"`{part['model']}` on {backend}:", "", "| pixels, search | EPE px | above 3 px, % |"]
-            tables[kind] += [
-                "|---|---|---|",
-                *(f"| {n} | {r['epe']} | {r['bad3']} |" for n, r in part["rows"].items()),
-                "",
-            ]
+    tables["range"] = _side_by_side({key.partition(".")[2]: p for key, p in stored.items() if key.startswith("range.")})
     for kind, lines in tables.items():
         if not lines:
             continue

@@ -37,7 +37,12 @@ Map = NDArray[np.float32]
 SEED, SIZE, NEAREST = 11, (288, 512), 110.0
 STANDING, MOVING = 12, 3
 SENSOR = Sensor(read_noise=2.5, shot_noise=0.12, chroma_noise=True)  # a small camera indoors
-SETTINGS = {"onnxruntime fp32": ("onnxruntime", "fp32"), "openvino bf16": ("openvino", "bf16")}
+SETTINGS = [
+    ("light", "onnxruntime", "fp32"),
+    ("light", "openvino", "bf16"),
+    ("light-s", "onnxruntime", "fp32"),
+    ("light-s", "openvino", "bf16"),
+]
 
 
 def sequence(index: int, frames: int, *, pan: float = 0.0) -> Iterator[tuple[Any, Any, Map, NDArray[np.bool_]]]:
@@ -119,8 +124,9 @@ def measure_speed(threads: int, frames: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         clip = Path(name) / "clip.mp4"
         views = _clip(clip, frames)
-        for key, (backend, precision) in SETTINGS.items():
-            model = dl.load(backend=backend, precision=precision, threads=threads)
+        for family, backend, precision in SETTINGS:
+            key = f"{family}, {backend} {precision}"
+            model = dl.load(family, backend=backend, precision=precision, threads=threads)
             model.predict(*views)
             start, used = time.perf_counter(), time.process_time()
             for _ in range(frames):
@@ -128,8 +134,18 @@ def measure_speed(threads: int, frames: int) -> dict[str, Any]:
             alone = frames / (time.perf_counter() - start)
             row = {"network, frames/s": round(alone, 1), "network, CPU ms": _cpu_ms(used, frames)}
             for what, options in (("png", ()), ("npy", ("--format", "npy")), ("png, steady", ("--steady",))):
-                out = Path(name) / f"{key} {what}".replace(" ", "-")
-                how = ["--side-by-side", "--backend", backend, "--precision", precision, "--threads", str(threads)]
+                out = Path(name) / f"{key} {what}".replace(" ", "-").replace(",", "")
+                how = [
+                    "--side-by-side",
+                    "--model",
+                    family,
+                    "--backend",
+                    backend,
+                    "--precision",
+                    precision,
+                    "--threads",
+                    str(threads),
+                ]
                 used = time.process_time()
                 if cli.run(["stereo", str(clip), "-o", str(out), "-q", "--colours", "0,40", *how, *options]):
                     raise SystemExit(f"{key}, {what}: failed")
@@ -138,7 +154,6 @@ def measure_speed(threads: int, frames: int) -> dict[str, Any]:
             rows[key] = row
             print(key, row, flush=True)
     return {
-        "model": model.name,
         "size": "640x480",
         "threads": threads,
         "load": [load, os.getloadavg()[0]],

@@ -141,10 +141,15 @@ def test_the_exit_is_its_layers_in_turn_also_for_gradients(family):
     coarse_channels, fine_channels = aggregate.up4.weight.shape[:2]
     inputs = [torch.rand(2, coarse_channels, 3, 4, 5).double(), torch.rand(2, fine_channels, 6, 8, 10).double()]
     inputs = [x.requires_grad_() for x in inputs]
-    wanted = aggregate.leave(torch.cat([aggregate.up4(inputs[0]), inputs[1]], 1))[:, 0]
+    enlarged, layers = aggregate.up4(inputs[0]), [aggregate.up4, aggregate.leave]
+    if family == "light":
+        wanted = aggregate.leave(torch.cat([enlarged, inputs[1]], 1))[:, 0]
+    else:
+        wanted = (aggregate.leave(enlarged) + aggregate.beside(inputs[1]))[:, 0]
+        layers.append(aggregate.beside)
     found = aggregate._exit(*inputs)
     weight = torch.rand_like(wanted)
-    of = [*inputs, *aggregate.up4.parameters(), *aggregate.leave.parameters()]
+    of = [*inputs, *(parameter for layer in layers for parameter in layer.parameters())]
     grads = [torch.autograd.grad((answer * weight).sum(), of) for answer in (wanted, found)]
     for a, b in zip((wanted, *grads[0]), (found, *grads[1]), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)

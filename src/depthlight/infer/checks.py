@@ -54,4 +54,8 @@ def left_right_agree(
 
 def says_nothing(left_HW3: NDArray[np.uint8], right_HW3: NDArray[np.uint8]) -> bool:
     """Whether one of the views is a single colour, so that no match can be known."""
-    return any(bool((image == image[:1, :1]).all()) for image in (left_HW3, right_HW3))
+    return any(_flat(image[:1]) and _flat(image) for image in (left_HW3, right_HW3))  # one row tells most images apart
+
+
+def _flat(image_HW3: NDArray[np.uint8]) -> bool:
+    return bool((image_HW3 == image_HW3[:1, :1]).all())

@@ -44,8 +44,8 @@ class LightConfig:
     ``pyramid`` are the feature channels at 1/2, 1/4, 1/8, 1/16, 1/32 of the input; ``match`` channels in ``groups``
     groups are correlated; ``volume`` are the channels of the 3-D hourglass at 1/4, 1/8, 1/16, 1/32 (of height, width
     and disparity bins alike); ``upsample`` is the hidden width of the convex upsampling. ``thin`` leaves out the
-    convolution of the volume at 1/4, whose channels are then the groups themselves, and adds the hourglass's skips
-    instead of concatenating them.
+    convolution of the volume at 1/4, whose channels are then the groups themselves, and the second one at 1/8, adds the
+    hourglass's skips instead of concatenating them, and leaves the volume by kernels of one bin.
     """
 
     pyramid: tuple[int, int, int, int, int] = (24, 32, 64, 96, 128)
@@ -67,12 +67,13 @@ class LightConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LightSConfig(LightConfig):
-    """Size S: 7.8 GMACs at 384×1248 and 0.68 M parameters, where the default has 21.3 and 1.57.
+    """Size S: 6.4 GMACs at 384×1248 and 0.67 M parameters, where the default has 21.5 and 1.57.
 
     Thinned where the time goes and not where the learning comes from. At 1/4 a convolution of the volume fills half or
-    less of the processor's lanes and moves the most memory: there is none, and there are half as many groups. The
-    hourglass at 1/8 and below keeps its convolutions, but skips are added, which halves the largest one. The rest is
-    saved in the features at 1/4 and 1/8, which both views pay for; widths are multiples of 16, the lanes.
+    less of the processor's lanes and moves the most memory: there is none but the last one, which sees one bin at a
+    time, and there are half as many groups. The hourglass has one convolution less at 1/8, and its skips are added,
+    which halves the largest one. The rest is saved in the features at 1/4 and 1/8, which both views pay for; widths are
+    multiples of 16, the lanes.
     """
 
     pyramid: tuple[int, int, int, int, int] = (16, 16, 32, 64, 96)
@@ -165,7 +166,7 @@ class Hourglass(nn.Module):
         self.thin = config.thin
         joined = 1 if config.thin else 2
         self.enter = nn.Identity() if config.thin else _conv3d(config.groups, v4)
-        self.down8 = nn.Sequential(_conv3d(v4, v8, 2), _conv3d(v8, v8))
+        self.down8 = nn.Sequential(_conv3d(v4, v8, 2), *([] if config.thin else [_conv3d(v8, v8)]))
         self.down16 = nn.Sequential(_conv3d(v8, v16, 2), _conv3d(v16, v16))
         self.down32 = nn.Sequential(_conv3d(v16, v32, 2), _conv3d(v32, v32))
         self.gates = nn.ModuleList(Gate(f, v) for f, v in zip(config.pyramid[1:], config.volume, strict=True))
@@ -173,8 +174,12 @@ class Hourglass(nn.Module):
         self.merge16 = _conv3d(joined * v16, v16)
         self.up8 = nn.ConvTranspose3d(v16, v8, 2, 2)
         self.merge8 = _conv3d(joined * v8, v8)
-        self.up4 = nn.ConvTranspose3d(v8, v4, 2, 2)
-        self.leave = Conv3d(2 * v4, 1, 3, 1, 1)
+        self.up4 = nn.ConvTranspose3d(v8, v4, 2, 2, bias=not config.thin)
+        if config.thin:
+            self.leave = Conv3d(v4, 1, (1, 3, 3), 1, (0, 1, 1), bias=False)
+            self.beside = Conv3d(v4, 1, 1)  # of the fine map
+        else:
+            self.leave = Conv3d(2 * v4, 1, 3, 1, 1)
         self.folded_exit: FoldedExit | None = None  # only in an exported copy
 
     def forward(self, volume_BGDhw: Tensor, features: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
@@ -193,42 +198,46 @@ class Hourglass(nn.Module):
         return coarse + fine if self.thin else torch.cat([coarse, fine], 1)
 
     def _exit(self, coarse_BCdij: Tensor, fine_BCDhw: Tensor) -> Tensor:
-        """``up4``, the concatenation with the fine map and ``leave``, with less work (see :func:`exit_kernels`).
+        """``up4``, its sum with the fine map and ``leave``, with less work (see :func:`exit_kernels`).
 
         The fine half of ``leave`` is a 2-D convolution to three maps per bin, added one bin apart: a 3-D convolution to
         one channel fills one of sixteen vector lanes, this three. Together they take a quarter off these layers' time
         in training.
         """
         cells, edges = exit_kernels(self.up4, self.leave)
-        ones = torch.ones_like(coarse_BCdij[:1, :1])
-        beside = (1, 1, 1)
-        filled = conv3d(coarse_BCdij, cells, padding=beside) + conv3d(ones, edges, padding=beside)
-        coarse_BDhw = _cells_in_place(filled)
+        around = (cells.shape[2] // 2, 1, 1)
+        filled = conv3d(coarse_BCdij, cells, padding=around)
+        if self.thin:
+            return _cells_in_place(filled) + self.beside(fine_BCDhw)[:, 0]  # type: ignore[no-any-return]
+        filled = filled + conv3d(torch.ones_like(coarse_BCdij[:1, :1]), edges, padding=around)
         batch, channels, bins, height, width = fine_BCDhw.shape
         slices = fine_BCDhw.permute(0, 2, 1, 3, 4).reshape(batch * bins, channels, height, width)
         kernel = self.leave.weight[0, -channels:].transpose(0, 1)
         taps = F.conv2d(slices, kernel, padding=1).view(batch, bins, 3, height, width)
         taps = F.pad(taps, (0, 0, 0, 0, 0, 0, 1, 1))
         assert self.leave.bias is not None
-        return coarse_BDhw + taps[:, :-2, 0] + taps[:, 1:-1, 1] + taps[:, 2:, 2] + self.leave.bias
+        return _cells_in_place(filled) + taps[:, :-2, 0] + taps[:, 1:-1, 1] + taps[:, 2:, 2] + self.leave.bias
 
 
 def exit_kernels(up: nn.ConvTranspose3d, leave: nn.Conv3d) -> tuple[Tensor, Tensor]:
-    """``up`` (stride 2) and the coarse half of ``leave`` as one kernel, (8, C, 3, 3, 3): the eight cells of each voxel.
+    """``up`` (stride 2) and the coarse part of ``leave`` as one kernel, (8, C, K, 3, 3): the eight cells of each voxel.
 
-    Nothing between the two is nonlinear, so the wide map at 1/4 need not be made. The second kernel, (8, 1, 3, 3, 3),
-    is for a map of ones: it brings the bias of ``up``, which the border lacks.
+    Nothing between the two is nonlinear, so the wide map at 1/4 need not be made. K is the depth of ``leave``, 3 or 1.
+    The second kernel, (8, 1, K, 3, 3), is for a map of ones: it brings the bias of ``up``, which the border lacks.
     """
     coarse, fine = up.weight.shape[:2]
-    assert up.bias is not None
+    bias = torch.zeros_like(up.weight[0, :, 0, 0, 0]) if up.bias is None else up.bias
+    depth = leave.weight.shape[2]
     with torch.autocast(up.weight.device.type, enabled=False):
-        spread = torch.cat([up.weight, up.bias.view(1, -1, 1, 1, 1).expand(1, -1, 2, 2, 2)])
+        spread = torch.cat([up.weight, bias.view(1, -1, 1, 1, 1).expand(1, -1, 2, 2, 2)])
         identity = torch.eye(coarse + 1, dtype=spread.dtype, device=spread.device)
         impulses = F.pad(identity[:, :, None, None, None], (1,) * 6)
-        replies = F.conv3d(F.conv_transpose3d(impulses, spread, stride=2), leave.weight[:, :fine], padding=1)
+        wide = F.conv_transpose3d(impulses, spread, stride=2)
+        replies = F.conv3d(wide, leave.weight[:, :fine], padding=(depth // 2, 1, 1))
         # (input, voxel, cell) per axis: a convolution looks from the cell, so the voxels' order is reversed
         replies = replies.view(coarse + 1, 3, 2, 3, 2, 3, 2).flip(1, 3, 5).permute(2, 4, 6, 0, 1, 3, 5)
         kernel = replies.reshape(8, coarse + 1, 3, 3, 3)
+        kernel = kernel[:, :, 1:2] if depth == 1 else kernel
     return kernel[:, :coarse], kernel[:, coarse:]
 
 
@@ -242,26 +251,36 @@ def _cells_in_place(cells_B8dij: Tensor) -> Tensor:
 class FoldedExit(nn.Module):
     """The exit of an :class:`Hourglass` for graphs: kernels computed once, and operators that runtimes do well."""
 
-    def __init__(self, up: nn.ConvTranspose3d, leave: nn.Conv3d) -> None:
+    def __init__(self, hourglass: Hourglass) -> None:
         super().__init__()
-        coarse, fine = up.weight.shape[:2]
-        self.cells = nn.Conv3d(coarse, 8, 3, padding=1, bias=False)
-        self.edges = nn.Conv3d(1, 8, 3, padding=1, bias=False)
-        self.taps = nn.Conv3d(fine, 3, (1, 3, 3), padding=(0, 1, 1), bias=False)
-        self.add_taps = nn.Conv3d(3, 1, (3, 1, 1), padding=(1, 0, 0))
-        self.to(leave.weight)
-        assert leave.bias is not None and self.add_taps.bias is not None
+        up, leave = hourglass.up4, hourglass.leave
+        fine = up.weight.shape[1]
         with torch.no_grad():
             cells, edges = exit_kernels(up, leave)
-            self.cells.weight.copy_(cells)
-            self.edges.weight.copy_(edges)
-            self.taps.weight.copy_(leave.weight[0, fine:].transpose(0, 1)[:, :, None])
-            self.add_taps.weight.copy_(torch.eye(3).view(1, 3, 3, 1, 1))
-            self.add_taps.bias.copy_(leave.bias)
+            self.cells = _frozen(cells)
+            self.edges = None if up.bias is None else _frozen(edges)
+            self.beside: nn.Module
+            if hourglass.thin:
+                self.beside = copy.deepcopy(hourglass.beside)
+            else:
+                taps = _frozen(leave.weight[0, fine:].transpose(0, 1)[:, :, None])
+                self.beside = nn.Sequential(taps, _frozen(torch.eye(3).view(1, 3, 3, 1, 1).to(taps.weight), leave.bias))
 
     def forward(self, coarse_BCdij: Tensor, fine_BCDhw: Tensor) -> Tensor:
-        cells_B8dij: Tensor = self.cells(coarse_BCdij) + self.edges(torch.ones_like(coarse_BCdij[:, :1]))
-        return _cells_in_place(cells_B8dij) + self.add_taps(self.taps(fine_BCDhw))[:, 0]  # type: ignore[no-any-return]
+        cells_B8dij: Tensor = self.cells(coarse_BCdij)
+        if self.edges is not None:
+            cells_B8dij = cells_B8dij + self.edges(torch.ones_like(coarse_BCdij[:, :1]))
+        return _cells_in_place(cells_B8dij) + self.beside(fine_BCDhw)[:, 0]  # type: ignore[no-any-return]
+
+
+def _frozen(weight: Tensor, bias: Tensor | None = None) -> nn.Conv3d:
+    """A convolution with these weights, of the same size in and out."""
+    cout, cin, *kernel = weight.shape
+    conv = nn.Conv3d(cin, cout, kernel, padding=[side // 2 for side in kernel], bias=bias is not None).to(weight)  # type: ignore[arg-type]
+    conv.weight.copy_(weight)
+    if bias is not None and conv.bias is not None:
+        conv.bias.copy_(bias)
+    return conv
 
 
 class Light(StereoNet):
@@ -298,7 +317,7 @@ class Light(StereoNet):
     def for_export(self) -> Light:
         """A copy with the last layers of the aggregation folded into one another."""
         twin = copy.deepcopy(self)
-        twin.aggregate.folded_exit = FoldedExit(twin.aggregate.up4, twin.aggregate.leave)
+        twin.aggregate.folded_exit = FoldedExit(twin.aggregate)
         return twin
 
     def _logits(
