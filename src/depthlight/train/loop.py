@@ -289,15 +289,14 @@ class Run:
         progress.bad += result.bad
         self._barren += result.bad
         progress.bad_names = tuple(sorted({*progress.bad_names, *self.ranks.gather([b.name for b in batch.bad])}))
-        hint = f"{BAD} names them; --set max_bad_samples=N lets a run go on with more"
         if len(progress.bad_names) > limit:
             raise DepthlightError(
                 f"{len(progress.bad_names)} samples could not be read",
                 expected=f"at most max_bad_samples = {limit}",
-                hint=hint,
+                hint=f"{BAD} names them; --set max_bad_samples=N lets a run go on with more",
             )
         if not result.samples and self._barren >= BARREN:
-            raise DepthlightError(f"none of the last {self._barren} samples could be read", hint=hint)
+            raise DepthlightError(f"none of the last {self._barren} samples could be read", hint=f"{BAD} says why")
 
     def _report_bad(self, batch: TrainBatch) -> None:
         self.bad_log.add([{"position": bad.position, "sample": bad.name, "error": bad.error} for bad in batch.bad])

@@ -198,7 +198,7 @@ class Hourglass(nn.Module):
         return coarse + fine if self.thin else torch.cat([coarse, fine], 1)
 
     def _exit(self, coarse_BCdij: Tensor, fine_BCDhw: Tensor) -> Tensor:
-        """``up4``, its sum with the fine map and ``leave``, with less work (see :func:`exit_kernels`).
+        """``up4``, the fine map beside it and ``leave``, with less work (see :func:`exit_kernels`).
 
         The fine half of ``leave`` is a 2-D convolution to three maps per bin, added one bin apart: a 3-D convolution to
         one channel fills one of sixteen vector lanes, this three. Together they take a quarter off these layers' time
