@@ -399,9 +399,9 @@ def _study(args: argparse.Namespace) -> Study:
 
     model = load_mono(args.model)
     config = load_recipe(args.recipe)
-    priors = {"prior": load_guidance(args.prior, config.guidance, device=model.device)}
+    priors = {"prior": load_guidance(args.prior, config, device=model.device)}
     if args.plain_prior:
-        priors["plain"] = load_guidance(args.plain_prior, config.guidance, device=model.device)
+        priors["plain"] = load_guidance(args.plain_prior, config, device=model.device)
     names = args.list.read_text().split() if args.list else None
     return Study(DepthScenes(args.scenes, names), args.out, model, config, priors, damage=args.damage)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,11 +156,30 @@ def test_the_exit_is_its_layers_in_turn_also_for_gradients(family):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("family", ["light", "light-s"])
-def test_the_copy_for_export_computes_the_same(family):
-    net = build(family, {"max_disp": 64}).double().eval()
+def test_deeper_blocks_begin_as_identities_and_learn():
+    plain = tiny().eval()
+    net = Light(replace(TINY, deeper=(2, 1)))
+    missing, unexpected = net.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected and missing and all("deeper" in name for name in missing)
+    views = tuple(pair(64, 96))
+    net.eval()
+    assert torch.equal(net(*views).disparity_B1HW, plain(*views).disparity_B1HW)
+    blocks = [*net.aggregate.deeper32, *net.aggregate.deeper16]
+    assert len(blocks) == 3
+    net.train()
+    for _ in range(2):  # the norm that begins at 0 lets gradients through to itself first
+        net.forward_train(*views).logits_BDhw.square().mean().backward()
+        for parameter in net.aggregate.parameters():
+            parameter.data -= 0.1 * parameter.grad
+    assert all(parameter.grad.abs().max() > 0 for block in blocks for parameter in block.parameters())
+
+
+@pytest.mark.parametrize(("family", "deeper"), [("light", (0, 0)), ("light", (2, 1)), ("light-s", (0, 0))])
+def test_the_copy_for_export_computes_the_same(family, deeper):
+    net = build(family, {"max_disp": 64, "deeper": deeper}).double().eval()
     for module in net.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            torch.nn.init.uniform_(module.weight, 0.5, 1)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
             torch.nn.init.normal_(module.running_mean)
     left = torch.rand(2, 3, 64, 96, dtype=torch.float64) * 255

@@ -27,7 +27,7 @@ from .textures import Palette, Textures
 # Family name → the module of this package that holds a function of that name.
 FAMILIES = {"layered": "layered", "meshes": "meshes", "photowarp": "photowarp", "rooms": "rooms"}
 # Raised from 1 when a family makes other scenes of the same seed.
-VERSIONS = {"layered": 2, "meshes": 1, "photowarp": 2, "rooms": 2}
+VERSIONS = {"layered": 3, "meshes": 1, "photowarp": 2, "rooms": 2}
 DEFAULT_MIXTURE = {"layered": 0.40, "meshes": 0.25, "photowarp": 0.20, "rooms": 0.15}
 OCCLUSION_TOLERANCE = 0.5  # px; see :func:`visible_mask`
 LARGEST_DISPARITY = 240.0  # leaves room below the 255.99 px of a 16-bit disparity PNG

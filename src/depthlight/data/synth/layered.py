@@ -26,7 +26,10 @@ from .shapes import SOLID, THIN, Mask, Pen, Shape, crown, figure, railing, rods,
 
 EDGE = 6  # px by which background planes reach beyond what is seen
 FLOATING = (8, 34)
+CALM = 0.25  # share of scenes with next to nothing in the air, in which large surfaces stay whole
+CALM_FLOATING = (0, 3)
 PLAIN = 0.2  # share of scenes with many bare surfaces
+BARE_WALL = 0.3  # share of rooms with a bare wall far behind whatever stands in them
 STEEPEST = 0.45  # |∂d/∂x| of any plane
 
 
@@ -87,7 +90,7 @@ class Stage:
         if x > self.width + self.max_disp or x + w < 0:
             return
         mask = shape(self.rng, h, w)
-        if kind is None and self.rng.random() < self.plainness:
+        if kind is None and self.rng.random() < self.plainness / 2:  # rather the walls are bare than the things
             kind = "flat" if self.rng.random() < 0.7 else "glossy"
         a, b, c = plane
         nearest = c + max(a * max(0.0, x), a * (x + w)) + max(b * max(0, y), b * min(self.height, y + h))
@@ -113,8 +116,9 @@ def layered(
     stage = Stage(rng, height, width, max_disp, textures)
     kind = rng.choice(3, p=[0.4, 0.33, 0.27])
     (_street, _room, _free)[kind](stage)
-    _floating(stage)
-    if rng.random() < 0.85:
+    calm = rng.random() < CALM
+    _floating(stage, *(CALM_FLOATING if calm else FLOATING))
+    if rng.random() < (0.2 if calm else 0.85):
         _thin(stage)
     return render(stage.layers, height, width)
 
@@ -140,11 +144,13 @@ def _street(stage: Stage) -> None:
 
 def _room(stage: Stage) -> None:
     rng = stage.rng
-    stage.far = stage.max_disp * rng.uniform(0.08, 0.5)
+    bare_wall = rng.random() < BARE_WALL
+    share = float(np.exp(rng.uniform(np.log(0.03), np.log(0.4)))) if bare_wall else rng.uniform(0.08, 0.5)
+    stage.far = stage.max_disp * share
     a = float(np.clip(rng.normal(0, 0.03), -0.1, 0.1)) * min(1.0, stage.far / 20)
     wall = (a, 0.0, stage.far - a * stage.vanishing)
-    image = stage.texture()
-    most = 1 if stage.plainness else 5  # pictures, doors, shelves: the same plane, other looks, a soft shadow
+    image = bare(rng, stage.height, stage.reach) if bare_wall else stage.texture()
+    most = 1 if bare_wall or stage.plainness else 5  # pictures, doors, shelves: the same plane, with a soft shadow
     for _ in range(int(rng.integers(0, most + 1))):
         h, w = int(stage.height * rng.uniform(0.1, 0.5)), int(stage.width * rng.uniform(0.05, 0.3))
         y, x = int(rng.integers(0, stage.height - h)), int(rng.integers(0, stage.reach - w))
@@ -346,10 +352,10 @@ def _face(stage: Stage, corners: list[list[float]], plane: Plane, kind: str) -> 
     stage.layers += piece(stage.rng, stage.textures, mask, float(low[0]), int(low[1]), plane, kind=kind)
 
 
-def _floating(stage: Stage) -> None:
+def _floating(stage: Stage, least: int, most: int) -> None:
     """Pieces in the air at any distance and angle."""
     rng = stage.rng
-    for _ in range(int(rng.integers(FLOATING[0], FLOATING[1] + 1))):
+    for _ in range(int(rng.integers(least, most + 1))):
         d = stage.disparity(stage.far, 1.6)
         size = float(np.exp(rng.uniform(np.log(10), np.log(stage.height * 0.55))))
         h, w = size * rng.uniform(0.4, 1.4), size * rng.uniform(0.4, 1.6)

@@ -45,7 +45,8 @@ class LightConfig:
     groups are correlated; ``volume`` are the channels of the 3-D hourglass at 1/4, 1/8, 1/16, 1/32 (of height, width
     and disparity bins alike); ``upsample`` is the hidden width of the convex upsampling. ``thin`` leaves out the
     convolution of the volume at 1/4, whose channels are then the groups themselves, and the second one at 1/8, adds the
-    hourglass's skips instead of concatenating them, and leaves the volume by kernels of one bin.
+    hourglass's skips instead of concatenating them, and leaves the volume by kernels of one bin. ``deeper`` counts the
+    residual blocks at 1/32 and, on the way up, at 1/16, which carry disparities far into surfaces that match nothing.
     """
 
     pyramid: tuple[int, int, int, int, int] = (24, 32, 64, 96, 128)
@@ -54,11 +55,14 @@ class LightConfig:
     volume: tuple[int, int, int, int] = (8, 16, 32, 48)
     upsample: int = 48
     thin: bool = False
+    deeper: tuple[int, int] = (0, 0)
     max_disp: int = 192
 
     def __post_init__(self) -> None:
         if self.thin and self.volume[0] != self.groups:
             raise ConfigError(f"volume begins with {self.volume[0]}", expected=f"groups ({self.groups}): it is thin")
+        if min(self.deeper) < 0:
+            raise ConfigError(f"deeper is {self.deeper}", expected="two counts, 0 or more")
         if self.match % self.groups:
             raise ConfigError(f"match is {self.match}", expected=f"a multiple of groups ({self.groups})")
         if self.max_disp <= 0 or self.max_disp % 32:
@@ -157,6 +161,21 @@ class Gate(nn.Module):
         return volume_BCDhw * torch.sigmoid(self.project(feat_BChw))[:, :, None]
 
 
+class Residual3d(nn.Module):
+    """Two 3-D convolutions round an identity, gated by the left features; begins as the identity."""
+
+    def __init__(self, channels: int, features: int) -> None:
+        super().__init__()
+        self.conv = _conv3d(channels, channels)
+        norm = nn.BatchNorm3d(channels)
+        nn.init.zeros_(norm.weight)
+        self.project = nn.Sequential(Conv3d(channels, channels, 3, 1, 1, bias=False), norm)
+        self.gate = Gate(features, channels)
+
+    def forward(self, x_BCDhw: Tensor, feat_BChw: Tensor) -> Tensor:
+        return F.relu(x_BCDhw + self.gate(self.project(self.conv(x_BCDhw)), feat_BChw))
+
+
 class Hourglass(nn.Module):
     """3-D aggregation over four scales, gated by the left features on the way down; returns logits over disparity."""
 
@@ -170,6 +189,8 @@ class Hourglass(nn.Module):
         self.down16 = nn.Sequential(_conv3d(v8, v16, 2), _conv3d(v16, v16))
         self.down32 = nn.Sequential(_conv3d(v16, v32, 2), _conv3d(v32, v32))
         self.gates = nn.ModuleList(Gate(f, v) for f, v in zip(config.pyramid[1:], config.volume, strict=True))
+        self.deeper32 = nn.ModuleList(Residual3d(v32, config.pyramid[4]) for _ in range(config.deeper[0]))
+        self.deeper16 = nn.ModuleList(Residual3d(v16, config.pyramid[3]) for _ in range(config.deeper[1]))
         self.up16 = nn.ConvTranspose3d(v32, v16, 2, 2)
         self.merge16 = _conv3d(joined * v16, v16)
         self.up8 = nn.ConvTranspose3d(v16, v8, 2, 2)
@@ -188,7 +209,11 @@ class Hourglass(nn.Module):
         v8 = self.gates[1](self.down8(v4), f8)
         v16 = self.gates[2](self.down16(v8), f16)
         v32 = self.gates[3](self.down32(v16), f32)
+        for block in self.deeper32:
+            v32 = block(v32, f32)
         y16 = self.merge16(self._join(self.up16(v32), v16))
+        for block in self.deeper16:
+            y16 = block(y16, f16)
         y8 = self.merge8(self._join(self.up8(y16), v8))
         if self.folded_exit is not None:
             return self.folded_exit(y8, v4)  # type: ignore[no-any-return]
