@@ -16,26 +16,28 @@ export OMP_NUM_THREADS=1
 { echo 19 > /proc/self/autogroup; } 2>/dev/null || true
 
 pool() {
-  local family=$1 seed=$2 count=$3
-  shift 3
-  "${polite[@]}" depthlight synth "$runs/pool/$family" --count "$count" --seed "$seed" --families "$family=1" \
+  local family=$1 folder=$2 seed=$3 count=$4
+  shift 4
+  "${polite[@]}" depthlight synth "$runs/pool/$folder" --count "$count" --seed "$seed" --families "$family=1" \
     --textures "$textures" "$@" --camera off --format jpg --jobs "${JOBS:-1}"
 }
 
 case ${1:-} in
 pool)
   factor=${2:?how many times}
-  pool meshes 23 $((600 * factor)) --meshes "$meshes"
-  pool rooms 24 $((500 * factor)) --meshes "$meshes"
-  pool photowarp 22 $((600 * factor))
-  pool layered 21 $((1500 * factor))
+  pool meshes meshes 23 $((600 * factor)) --meshes "$meshes"
+  pool rooms rooms 24 $((500 * factor)) --meshes "$meshes"
+  pool photowarp photowarp 22 $((600 * factor))
+  pool layered layered3 31 $((1500 * factor))
   ;;
 train)
   shift
   start=(--resume)
   [ -f "$runs/main/config.json" ] || start=(cpu)
   data=
-  for part in layered:0.36 meshes:0.24 photowarp:0.18 rooms:0.22; do
+  newest=0.36 # of layered3, the family's third version; beside scenes of the second one, in layered, 0.22
+  [ ! -d "$runs/pool/layered" ] || newest=0.22
+  for part in layered:0.14 layered3:$newest meshes:0.24 photowarp:0.18 rooms:0.22; do
     [ ! -d "$runs/pool/${part%:*}" ] || data+="{kind='scenes',path='$runs/pool/${part%:*}',weight=${part#*:}},"
   done
   exec "${polite[@]}" depthlight train "${start[@]}" -o "$runs/main" --ranks "${RANKS:-2}" --set "data=[$data]" \

@@ -88,11 +88,12 @@ def test_another_request_replaces_a_result_and_all_of_its_files(tmp_path, make_p
     work, out = make_pairs(2), tmp_path / "out"
     call(*work, "-o", out, "--set", "formats=['npy']")
     assert (out / "000/disparity.npy").exists()
+    (out / "000/normals.png").write_bytes(b"of another kind of result")
     os.utime(tmp_path / "lefts/000.png")  # a new time is not a new picture
     assert json.loads(call(*work, "-o", out, "--json", "--set", "formats=['npy']")[1])["kept"] == ["000", "001"]
     assert json.loads(call(*work, "-o", out, "--json")[1])["done"] == ["000", "001"]
     listed = json.loads((out / "000/result.json").read_text())["files"]
-    assert {path.name for path in (out / "000").iterdir()} == {*listed, "disparity.json", "result.json"}
+    assert {path.name for path in (out / "000").iterdir()} == {*listed, "result.json"}
     (out / "001/valid.png").unlink()
     assert json.loads(call(*work, "-o", out, "--json")[1])["done"] == ["001"]
 

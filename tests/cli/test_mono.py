@@ -49,6 +49,7 @@ def test_one_photo(call, weights, tmp_path):
     assert np.array_equal(values, load_mono(weights).predict(photo).values)
     stored, meta = read_inverse_depth(out / "inverse_depth.png")
     np.testing.assert_allclose(stored, values, atol=(values.max() - values.min()) / 65535)
+    assert "view" not in meta, "one photo is no left view"
     assert meta["model"] == "mono.tiny" and meta["weights_sha256"] == result["weights_sha256"]
     assert np.asarray(Image.open(out / "normals.png")).shape == (40, 64, 3)
 

@@ -12,8 +12,11 @@ from PIL import Image
 from depthlight import StereoRig
 from depthlight.core.errors import InputError, OutputError
 from depthlight.geometry.cloud import CLOUD_FORMATS
-from depthlight.infer.folder import OWNED, RESULT, is_complete, need_apart, need_writable, save_prediction
+from depthlight.infer.folder import is_complete, need_apart, need_writable, save_prediction
 from depthlight.infer.metres import DEPTH_FORMATS, Metres
+from depthlight.infer.mono_folder import save_mono
+from depthlight.infer.mono_prediction import MonoPrediction
+from depthlight.infer.owned import EVERY, MONO, RESULT, STEREO
 from depthlight.infer.prediction import ModelIdentity, StereoPrediction
 from depthlight.io.disparity_files import read_disparity
 
@@ -38,11 +41,47 @@ def test_a_second_run_leaves_nothing_of_the_first(tmp_path, prediction):
     both = replace(prediction, disparity_right=prediction.disparity, confidence=np.ones((20, 30), np.float32))
     everything = Metres(depth=DEPTH_FORMATS, cloud=CLOUD_FORMATS, mesh=True)
     save_prediction(tmp_path, both, LEFT, formats=("npy", "pfm", "tiff"), rig=RIG, metres=everything)
-    assert names(tmp_path) == set(OWNED)
+    assert names(tmp_path) == set(STEREO)
     (tmp_path / "notes.txt").write_text("mine")
     result = save_prediction(tmp_path, prediction, LEFT)
-    assert names(tmp_path) == {*result["files"], "disparity.json", RESULT, "notes.txt"}
+    assert names(tmp_path) == {*result["files"], RESULT, "notes.txt"}
     assert not {"depth.npy", "cloud.ply", "disparity.npy", "disparity_right.png"} & names(tmp_path)
+
+
+def test_a_result_of_another_kind_leaves_nothing_behind(tmp_path, prediction):
+    ramp = np.linspace(1, 2, 600, dtype=np.float32).reshape(20, 30)
+    seen = MonoPrediction(ramp, "depth", prediction.model, (20, 30), 0.1, focal=30.0, focal_from="given")
+    both = np.hstack([LEFT, LEFT])
+    kinds = (
+        (STEREO, lambda: save_prediction(tmp_path, prediction, LEFT)),
+        (MONO, lambda: save_mono(tmp_path, seen, LEFT, formats=("npy",), side_by_side=both)),
+    )
+    for own, save in kinds:
+        for name in EVERY:
+            (tmp_path / name).write_bytes(b"of an earlier result")
+        (tmp_path / RESULT).write_text(json.dumps({"files": [*EVERY, "notes.txt", "../outside.txt"]}))
+        (tmp_path / "notes.txt").write_text("mine")
+        (tmp_path.parent / "outside.txt").write_text("mine")
+        result = save()
+        assert names(tmp_path) == {*result["files"], RESULT, "notes.txt"} <= {*own, "notes.txt"}
+        assert all((tmp_path / name).read_bytes() != b"of an earlier result" for name in names(tmp_path))
+        assert (tmp_path.parent / "outside.txt").read_text() == "mine"
+
+
+def test_files_of_somebody_else_are_left_alone(tmp_path, prediction):
+    (tmp_path / "normals.png").write_text("mine")
+    save_prediction(tmp_path, prediction, LEFT)
+    assert (tmp_path / "normals.png").read_text() == "mine"
+
+
+def test_what_belongs_to_a_result_is_there_before_it_is_vouched_for(tmp_path, prediction):
+    def more():
+        assert (tmp_path / "preview.png").is_file() and not (tmp_path / RESULT).exists()
+        return ["before.npy"], {"steps_done": 3}
+
+    result = save_prediction(tmp_path, prediction, LEFT, more=more)
+    assert json.loads((tmp_path / RESULT).read_text()) == result
+    assert "before.npy" in result["files"] and result["steps_done"] == 3
 
 
 def test_an_interrupted_run_is_not_taken_for_whole(tmp_path, prediction, monkeypatch):
@@ -82,8 +121,10 @@ def test_valid_and_the_right_view_are_files(tmp_path, prediction):
     result = save_prediction(tmp_path, replace(prediction, disparity_right=right), LEFT)
     assert {"valid.png", "disparity_right.png"} <= set(result["files"])
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "valid.png")), np.where(prediction.valid, 255, 0))
-    np.testing.assert_array_equal(read_disparity(tmp_path / "disparity_right.png").disparity_HW, right)
-    stored = read_disparity(tmp_path / "disparity.png")
+    of_right, stored = (read_disparity(tmp_path / f"{name}.png") for name in ("disparity_right", "disparity"))
+    np.testing.assert_array_equal(of_right.disparity_HW, right)
+    assert (of_right.meta["view"], stored.meta["view"]) == ("right", "left")
+    assert {"disparity.json", "disparity_right.json"} <= set(result["files"])
     assert stored.valid_HW.all()  # dense, whatever is valid
 
 
@@ -139,6 +180,13 @@ def test_inputs_are_kept_apart_links_followed(tmp_path):
     for path, folder in ((image, "out"), (tmp_path / "link.png", "out"), (image, "also")):
         with pytest.raises(InputError, match="would be replaced"):
             need_apart([tmp_path / "elsewhere", tmp_path / folder], [path])
+
+
+@pytest.mark.parametrize("name", ["disparity.png", "normals.png", "relit.png"])
+def test_what_any_kind_of_result_would_remove_is_no_input(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match="would be replaced"):
+        need_apart([tmp_path], [tmp_path / name])
 
 
 def test_a_folder_is_tried_out_and_left_empty(tmp_path):

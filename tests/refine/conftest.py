@@ -73,6 +73,9 @@ class Pull:
             return loss * float("nan") if self.fault == "loss" else _SpoilGradient.apply(loss)
         return loss
 
+    def level(self, progress: float) -> None:
+        return None
+
     def describe(self) -> dict[str, Any]:
         return {"name": self.name}
 

@@ -126,6 +126,8 @@ def test_what_is_refused():
         anchor(inverse, np.random.default_rng(0).uniform(0.5, 40, depth.shape))
     with pytest.raises(InputError, match=r"% of the anchors agree"):
         anchor(-inverse, measured)
+    with pytest.raises(InputError, match=r"measured depth does not vary.*near and far"):
+        anchor(inverse, np.where(measured > 0, 2.5, 0))
     spoilt = inverse.copy()
     spoilt[3, 4] = np.nan
     with pytest.raises(NonFiniteError, match="relative map"):
@@ -147,8 +149,9 @@ def test_a_prediction_in_metres(model, photo):
     assert metric.to_depth().rig.fx == 70 and found.scale == pytest.approx(0.2, rel=1e-3)
     with pytest.raises(InputError, match="metres already"):
         anchor_prediction(metric, truth)
-    with pytest.raises(InputError, match="focal"):
-        anchor_prediction(plain, truth, focal=-1.0)
+    for focal in (-1.0, 1e-9, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=r"the focal length is .*px of the photo"):
+            anchor_prediction(plain, truth, focal=focal)
 
 
 def test_the_verb(tmp_path, monkeypatch, model, photo, capsys):
@@ -161,7 +164,10 @@ def test_the_verb(tmp_path, monkeypatch, model, photo, capsys):
     assert cli.run([*command, "--focal", "70"]) == 0
     facts = json.loads((tmp_path / "out" / "result.json").read_text())
     assert facts["unit"] == "m" and facts["anchor"]["scale"] == pytest.approx(0.2, rel=1e-2)
+    assert facts["anchor"]["units"] == {"scale": "1/m per unit of relative inverse depth", "shift": "1/m"}
     assert "cloud.ply" in facts["files"]
+    sidecar = json.loads((tmp_path / "out" / "depth.json").read_text())
+    assert sidecar["unit"] == "m" and "view" not in sidecar, "one photo is no left view"
     assert np.allclose(np.load(tmp_path / "out" / "depth.npy"), truth, rtol=1e-2)
     capsys.readouterr()
     assert cli.run(["mono", ".", "-o", "out2", "--anchor", "depth.npy"]) == 2

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,12 +18,13 @@ from depthlight.infer import memory
 from depthlight.infer.mono import MonoModel
 from depthlight.nets.mono.small import MonoSmall
 from depthlight.nets.prior.denoiser import Denoiser, DenoiserConfig
+from depthlight.refine.api import applied
 from depthlight.refine.config import RECIPES, GuidanceConfig, RefineConfig, load_recipe
 from depthlight.refine.guidance import sds_loss
 from depthlight.refine.guidance_small import RelightGuidance
 from depthlight.refine.loop import Refinement
 from depthlight.refine.render import normals_pinhole
-from depthlight.refine.upsample import brightness, enlarge, fitted_slope
+from depthlight.refine.upsample import brightness, enlarge
 
 
 def test_refine_is_a_call_and_a_package():
@@ -40,7 +42,7 @@ def test_before_and_after(photo, model, pull, quick):
     rows = []
     config = quick(steps=30, longest=48)
     result = depthlight.refine(photo, model=model, prior=pull, recipe=config, seed=4, on_step=rows.append)
-    assert np.array_equal(result.before, model.predict(photo).values)
+    assert np.array_equal(result.before, model.predict(photo, working=48).values)
     assert result.after.shape == result.before.shape == photo.shape[:2] and result.after.dtype == np.float32
     assert np.isfinite(result.after).all() and (result.after >= 0).all()
     assert not np.array_equal(result.after, result.before)
@@ -137,17 +139,6 @@ def test_anchors_pull_the_map_to_what_was_measured(photo, model, quick):
     assert errors[1] < 0.5 * errors[0]
 
 
-def test_a_network_that_contradicts_itself_is_refused_before_the_work(photo, model, pull, quick, monkeypatch):
-    decode = model.net.decode
-    monkeypatch.setattr(
-        model.net, "decode", lambda tokens, size: (5 - decode(tokens, size)) if size[1] == 48 else decode(tokens, size)
-    )
-    rows = []
-    with pytest.raises(InputError, match="contradicts the one at full size"):
-        depthlight.refine(photo, model=model, prior=pull, recipe=quick(steps=30, longest=48), on_step=rows.append)
-    assert not rows
-
-
 def test_both_axes_keep_their_focal_length(net, quick):
     """48×64 px of a photo of 48×128: a plane seen along its slope is steeper than with square pixels."""
     tensor = torch.zeros(1, 3, 48, 64)
@@ -214,6 +205,11 @@ def test_overrides_reach_inside(tmp_path):
         {"seed": 10**20},
         {"longest": 8000},
         {"render": 8000},
+        {"render": 1},
+        {"scale": float("inf")},
+        {"lr_depth": 3e38},
+        {"steps": 10**20},
+        {"lights": 100_000},
     ],
 )
 def test_settings_that_are_refused(wrong):
@@ -270,16 +266,42 @@ def test_a_change_gets_the_guides_edge():
     assert errors["guided"] < 0.3 * errors["bilinear"]
 
 
-def test_brightness_and_slope():
+def test_brightness():
     photo = np.zeros((4, 4, 3), np.uint8)
     photo[..., 1] = 255
     assert brightness(photo) == pytest.approx(np.full((4, 4), 0.587), abs=2e-3)
-    small = np.random.default_rng(1).random((6, 8))
-    large = np.kron(3 * small + 7, np.ones((5, 5)))
-    assert fitted_slope(small, large) == pytest.approx(3, rel=1e-5)
-    assert fitted_slope(np.ones((6, 8)), large) == 1
-    with pytest.raises(InputError, match="contradicts"):
-        fitted_slope(-small, large)
+
+
+# ------------------------------------------------------------------------------------------------ the two maps
+
+
+@pytest.mark.parametrize("longest", [0, 48])
+def test_before_is_the_map_that_is_refined(model, photo, longest, quick):
+    result = depthlight.refine(photo, model=model, prior="none", recipe=quick(longest=longest, steps=1))
+    height, width = photo.shape[:2]
+    assert max(result.start.shape) == (longest or model.working)
+    assert np.array_equal(result.before, cv2.resize(result.start, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def test_what_leads_below_zero_is_zero_and_counted(photo, quick):
+    before = np.full(photo.shape[:2], 1.0, np.float32)
+    start = np.ones((6, 8), np.float32)
+    refined = start.copy()
+    refined[:, :4] = -1
+    after, clipped = applied(before, start, refined, photo, quick(upsample="bilinear"))
+    assert after.min() == 0 and after.max() == 1 and clipped == pytest.approx((after == 0).mean(), abs=1e-3)
+    assert 0.4 < clipped <= 0.5
+    assert applied(before, start, start, photo, quick())[1] == 0
+
+
+def test_the_learned_scale_is_told_and_used(model, photo, pull, quick):
+    config = quick(steps=5, restarts=2, optimise=("tokens", "offset"), lr_offset=0.3, camera="orthographic")
+    result = depthlight.refine(photo, model=model, prior=pull, recipe=config)
+    assert len(result.offsets) == 2 and all(offset != 0 for offset in result.offsets)
+    assert result.summary()["offsets"] == list(result.offsets)
+    flat = replace(result, offsets=())
+    assert np.array_equal(flat.normals(before=True), result.normals(before=True))
+    assert not np.array_equal(flat.normals(), result.normals())
 
 
 def test_the_fast_recipe_with_networks_of_our_own_kind():
@@ -291,9 +313,17 @@ def test_the_fast_recipe_with_networks_of_our_own_kind():
     photo = np.random.default_rng(0).integers(0, 255, (100, 130, 3), np.uint8)
     result = depthlight.refine(photo, model=model, prior=prior, recipe="fast", steps=2)
     assert result.start.shape == (96, 128) and not result.stopped
-    assert set(result.history[0]) == {"restart", "step", "guidance", "smoothness", "loss"}
+    assert set(result.history[0]) == {"restart", "step", "guidance", "smoothness", "loss", "t", "guidance_raw"}
+    assert [row["t"] for row in result.history] == [0.75, 0.3]
+    for row in result.history:
+        angle = row["t"] * np.pi / 2  # sigma / alpha of the cosine schedule
+        assert row["guidance_raw"] == pytest.approx(row["guidance"] / np.tan(angle) ** 2, rel=1e-4)
     assert not np.array_equal(result.refined, result.start) and np.isfinite(result.after).all()
     described = result.summary()["prior"]
     assert described["guidance_scale"]["g"] == 3.0 and described["guidance_scale"]["usual"] == 4.0
     with pytest.raises(ConfigError, match=r"relight\.random was not trained for normals = 'paper'"):
         depthlight.refine(photo, model=model, prior=prior, recipe=replace(load_recipe("fast"), normals="paper"))
+    with pytest.raises(ConfigError, match=r"not trained for camera = 'pinhole'"):
+        depthlight.refine(photo, model=model, prior=prior, recipe="fast", focal=120)
+    with pytest.raises(ConfigError, match=r"not trained for scale = 9\.0"):
+        depthlight.refine(photo, model=model, prior=prior, recipe=replace(load_recipe("fast"), scale=9.0))

@@ -3,12 +3,17 @@
 import json
 import os
 import signal
+import stat
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from depthlight.cli import refine_task
+from depthlight.cli.common import Progress
 from depthlight.infer import mono
+from depthlight.infer.owned import EVERY, REFINED_PHOTO
 from depthlight.io.depth_files import write_depth
 from depthlight.io.inverse_depth import read_inverse_depth
 from depthlight.refine import files, priors
@@ -45,10 +50,9 @@ def test_one_photo(workshop, call):
     assert status == 0 and "tiny" in out and "4 steps" in out and not err
     facts = facts_of(workshop / "out")
     metric = {"depth.npy", "depth.png", "depth.json"}
-    assert sorted(facts["files"]) == sorted(set(files.OWNED) - {"result.json"} - metric), "everything is listed"
-    assert {path.name for path in (workshop / "out").iterdir()} == set(files.OWNED) - metric, (
-        "and nothing else is there"
-    )
+    assert sorted(facts["files"]) == sorted(set(REFINED_PHOTO) - {"result.json"} - metric), "everything is listed"
+    there = {path.name for path in (workshop / "out").iterdir()}
+    assert there == set(REFINED_PHOTO) - metric, "and nothing else is there"
     assert (facts["model"], facts["prior"]["name"], facts["recipe"]) == ("tiny", "pull", "r.toml")
     assert (facts["config"]["seed"], facts["config"]["steps"], facts["steps_done"]) == (9, 4, 4)
     assert facts["weights_sha256"] == "0" * 64 and facts["stopped"] == "" and facts["seconds"] > 0
@@ -57,7 +61,7 @@ def test_one_photo(workshop, call):
     assert not np.array_equal(before, after)
     stored, meta = read_inverse_depth(workshop / "out" / "inverse_depth.png")
     assert np.abs(stored - after).max() <= meta["encodings"]["png"]["scale"]
-    for name in files.OWNED:
+    for name in REFINED_PHOTO:
         if name.endswith(".png") and name not in ("inverse_depth.png", "depth.png"):
             with Image.open(workshop / "out" / name) as picture:
                 assert picture.mode == "RGB"
@@ -167,28 +171,125 @@ def test_a_photo_that_ended_early_is_done_again(workshop, call, photo, pull):
     assert status == 0 and "1 done, 0 already there" in out
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 8, 12])
-def test_a_full_disk_leaves_no_result_that_claims_to_be_whole(number, workshop, call, monkeypatch):
-    real, calls = os.fsync, []
+NO_PRIOR = ("refine", "photo.png", "-o", "out", "--recipe", "r.toml", "--prior", "none")
+
+
+@pytest.mark.parametrize("whole", [0, 1, 5, len(REFINED_PHOTO) - 4])  # all but the metres; result.json is the last
+def test_a_full_disk_leaves_no_result_that_claims_to_be_whole(whole, workshop, call, monkeypatch):
+    """The disk is full once so many files are written."""
+    real, written = os.fsync, []
 
     def full(handle):
-        calls.append(handle)
-        if len(calls) == number:
-            raise OSError(28, "No space left on device")
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            if len(written) == whole:
+                raise OSError(28, "No space left on device")
+            written.append(handle)
         return real(handle)
 
-    command = ("refine", "photo.png", "-o", "out", "--recipe", "r.toml", "--prior", "none")
-    assert call(*command)[0] == 0
+    assert call(*NO_PRIOR)[0] == 0
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        status, _, err = call(*command)
-    if status:
-        assert status == 2 and "No space left" in err and len(err.strip().splitlines()) == 1
-        assert not (workshop / "out" / "result.json").exists()
-    else:
-        assert number % 2 == 0, "only the fsync of a folder may fail silently"
-    assert not list((workshop / "out").glob(".*")), "a temporary file was left"
-    assert call(*command)[0] == 0
+        status, _, err = call(*NO_PRIOR)
+    assert status == 2 and "No space left" in err and len(err.strip().splitlines()) == 1
+    there = {path.name for path in (workshop / "out").iterdir()}
+    assert "result.json" not in there and len(there) == whole and there <= set(REFINED_PHOTO), "nor a temporary file"
+    assert call(*NO_PRIOR)[0] == 0
+
+
+def test_a_folder_that_cannot_be_synced_is_no_reason_to_fail(workshop, call, monkeypatch):
+    real = os.fsync
+
+    def files_only(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(22, "Invalid argument")
+        return real(handle)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    assert call(*NO_PRIOR)[0] == 0 and (workshop / "out" / "result.json").is_file()
+
+
+def test_a_result_of_another_kind_leaves_nothing_behind(workshop, call):
+    (workshop / "out").mkdir()
+    for name in EVERY:
+        (workshop / "out" / name).write_bytes(b"of an earlier result")
+    (workshop / "out" / "result.json").write_text(json.dumps({"files": EVERY}))
+    assert call(*NO_PRIOR)[0] == 0
+    assert {path.name for path in (workshop / "out").iterdir()} == {*facts_of(workshop / "out")["files"], "result.json"}
+
+
+def test_an_unfinished_run_is_not_lost_by_mistake(workshop, call, pull, monkeypatch):
+    real = type(pull).loss
+
+    def interrupting(self, scene, **options):
+        signal.raise_signal(signal.SIGINT)
+        return real(self, scene, **options)
+
+    command = ("refine", "photo.png", "-o", "out", "--recipe", "r.toml")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(pull), "loss", interrupting)
+        assert call(*command)[0] == 130
+    status, _, err = call(*command)
+    assert status == 2 and "--resume" in err and "--overwrite" in err and len(err.strip().splitlines()) == 1
+    assert call(*command, "--overwrite")[0] == 0
+    assert facts_of(workshop / "out")["steps_done"] == 6 and not (workshop / "out" / "state").exists()
+    first = (workshop / "out" / "result.json").stat().st_mtime_ns
+    assert call(*command, "--resume", "--overwrite")[0] == 0
+    assert (workshop / "out" / "result.json").stat().st_mtime_ns != first, "what is there is done again"
+
+
+class Bar:
+    """A progress bar that tells where it is."""
+
+    def __init__(self):
+        self.at, self.resets = [], 0
+
+    def update(self, task, *, completed, note):
+        self.at.append(completed)
+
+    def reset(self, task, *, completed, note):
+        self.resets += 1
+        self.at.append(completed)
+
+
+def test_the_bar_of_a_resumed_run_begins_where_it_was_left(workshop, call, pull, monkeypatch):
+    bars = []
+
+    @contextmanager
+    def shown(title, total, **_):
+        assert total == 12, "two restarts of six steps"
+        bars.append(Bar())
+        yield Progress(bars[-1], 0)
+
+    monkeypatch.setattr(refine_task, "progress", shown)
+    real, asked = type(pull).loss, []
+
+    def interrupting(self, scene, **options):
+        asked.append(1)
+        if len(asked) == 8:
+            signal.raise_signal(signal.SIGINT)
+        return real(self, scene, **options)
+
+    monkeypatch.setattr(type(pull), "loss", interrupting)
+    command = ("refine", "photo.png", "-o", "out", "--recipe", "r.toml", "--restarts", 2)
+    assert call(*command)[0] == 130
+    assert call(*command, "--resume")[0] == 0
+    assert [bar.at for bar in bars] == [[*range(1, 9)], [*range(9, 13)]]
+    assert [bar.resets for bar in bars] == [0, 1], "the steps of the earlier run count for no rate"
+
+
+def test_the_guidance_is_drawn_without_the_weight_of_its_noise():
+    """The level t falls over the run, and its weight with it: by itself that is no progress."""
+    levels = np.linspace(0.75, 0.3, 40)
+    weights = np.tan(np.pi / 2 * levels)
+    rows = [
+        {"restart": 1, "step": step, "guidance": 0.2 * weight, "t": t, "guidance_raw": 0.2, "loss": 0.2 * weight}
+        for step, (t, weight) in enumerate(zip(levels, weights, strict=True), 1)
+    ]
+    lines = files.curve(rows)
+    assert set(lines) == {"guidance"} and {share for _, share in lines["guidance"]} == {1.0}
+    assert files.table(rows).decode().splitlines()[0] == "restart,step,guidance,t,guidance_raw,loss"
+    plain = [{name: row[name] for name in ("restart", "step", "guidance", "loss")} for row in rows]
+    assert files.curve(plain)["guidance"][-1][1] < 0.25, "as it is where the level is not known"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +302,15 @@ def test_a_full_disk_leaves_no_result_that_claims_to_be_whole(number, workshop, 
         (["photo.png", "--recipe", "gone.toml"], "gone.toml does not exist"),
         (["photo.png", "--steps", "0"], "steps"),
         (["photo.png", "--restarts", "-3"], "restarts"),
-        (["photo.png", "--focal", "-3"], "--focal"),
+        (["photo.png", "--focal", "-3"], "the focal length is -3"),
+        (["photo.png", "--focal", "1e-9"], "the focal length is 1e-09"),
+        (["photo.png", "--focal", "nan"], "the focal length is nan"),
+        (["photo.png", "--precision", "fp17"], "unknown precision 'fp17'"),
+        (["photo.png", "--precision", "fp17", "--prior", "none"], "unknown precision 'fp17'"),
+        (["photo.png", "--precision", "bf16", "--prior", "none"], "--precision is for a run with a prior"),
+        (["photo.png", "--prompt", "a chair", "--prior", "none"], "--prompt is for a run with a prior"),
+        (["photo.png", "--prior", "sd-1.5", "--recipe", "off.toml"], "guidance.weight is 0"),
+        (["photo.png", "--steps", "9" * 20], "steps is 99"),
         (["photo.png", "--seed", "-1"], "seed"),
         (["r.toml"], "r.toml"),
         (["photo.png", "-o", "photo.png"], "photo.png"),
@@ -211,6 +320,7 @@ def test_a_full_disk_leaves_no_result_that_claims_to_be_whole(number, workshop, 
 def test_wrong_requests_are_one_line_and_status_2(arguments, said, workshop, call):
     (workshop / "empty").mkdir()
     (workshop / "out").mkdir()
+    (workshop / "off.toml").write_text("[guidance]\nweight = 0")
     np.save(workshop / "out" / "before.npy", np.zeros((4, 4)))
     status, out, err = call("refine", *arguments)
     assert status == 2 and said in err and len(err.strip().splitlines()) == 1 and not out

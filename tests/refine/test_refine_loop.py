@@ -1,11 +1,14 @@
 """The refinement loop: it follows its prior, repeats and resumes to the bit, and stops at what is not finite."""
 
 import contextlib
+import itertools
 import runpy
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from depthlight.core.tolerances import tolerance
 from depthlight.io import checkpoint
 from depthlight.refine.guidance import Scene
 from depthlight.refine.keeping import Keeping, forget
-from depthlight.refine.loop import Refinement, fitted_size
+from depthlight.refine.loop import DIVERGED, Refinement, fitted_size
 from depthlight.refine.render import Lighting, relight
 
 TINY = Path(__file__).with_name("conftest.py")
@@ -232,10 +235,13 @@ def test_what_the_prior_sees(scored, camera, net, tensor, pull, quick):
             seen.append((progress, scene))
             return scene.relit_BL3HW.mean()
 
+        def level(self, progress):
+            return 0.7, 2.0
+
         def describe(self):
             return {}
 
-    config = quick(scored=scored, camera=camera, render=32, lights=3, steps=3)
+    config = quick(scored=scored, camera=camera, render=24, lights=3, steps=3)
     Refinement(net, tensor, config, Look()).run()
     assert [progress for progress, _ in seen] == [0.0, 0.5, 1.0]
     for _, scene in seen:
@@ -321,8 +327,50 @@ def test_a_state_of_another_request_is_refused_or_forgotten(net, tensor, pull, q
         Refinement(net, tensor, quick(), pull, keeping=Keeping(tmp_path, {"x": 1})).run(should_stop=lambda: True)
     with pytest.raises(CheckpointError, match=r"another refinement.*--resume"):
         Refinement(net, tensor, quick(), pull, keeping=Keeping(tmp_path, {"x": 2}, resume=True)).run()
+    with pytest.raises(CheckpointError, match=r"this very refinement.*--resume.*--overwrite"):
+        Refinement(net, tensor, quick(), pull, keeping=Keeping(tmp_path, {"x": 1})).run()
+    assert list(tmp_path.glob("step-*.pt")), "nothing was lost"
     outcome = Refinement(net, tensor, quick(), pull, keeping=Keeping(tmp_path, {"x": 2})).run()
     assert len(outcome.history) == 6 and not list(tmp_path.glob("step-*"))
+
+
+def test_overwriting_begins_anew(net, tensor, pull, quick, tmp_path):
+    with pytest.raises(StopRequestedError):
+        Refinement(net, tensor, quick(), pull, keeping=Keeping(tmp_path, {"x": 1})).run(should_stop=lambda: True)
+    keeping = Keeping(tmp_path, {"x": 1}, overwrite=True)
+    assert len(Refinement(net, tensor, quick(), pull, keeping=keeping).run().history) == 6
+
+
+def test_the_state_is_kept_by_the_clock_however_short_a_restart_is(net, tensor, pull, quick, tmp_path, monkeypatch):
+    now = itertools.count()
+    monkeypatch.setattr("depthlight.refine.loop.time", SimpleNamespace(monotonic=lambda: next(now) / 2))
+    saved = []
+    keeping = Keeping(tmp_path, {"x": 1}, seconds=7.0)
+    monkeypatch.setattr(Keeping, "save", lambda self, step, **parts: saved.append(step))
+    Refinement(net, tensor, quick(restarts=8, steps=6), pull, keeping=keeping).run()
+    assert len(saved) >= 3 and max(b - a for a, b in itertools.pairwise([0, *saved])) <= 16
+
+
+@pytest.mark.parametrize("rate", [300.0, 1e3])
+def test_a_run_that_diverges_stops_with_the_last_good_map(net, tensor, pull, quick, rate):
+    config = quick(optimise=("depth",), lr_depth=rate, steps=8, restarts=2)
+    outcome = Refinement(net, tensor, config, pull).run()
+    assert outcome.stopped is not None and outcome.stopped.restart == 1
+    assert torch.isfinite(outcome.refined_B1hw).all()
+    assert outcome.refined_B1hw.max() <= DIVERGED * outcome.start_B1hw.max()
+
+
+def test_turned_photos_get_turned_normals(net, pull, quick):
+    """At the standard scale the short side is the unit: portraits must look no steeper than what training saw."""
+    raw = torch.rand(1, 1, 24, 40, generator=torch.Generator().manual_seed(0)) + 0.5
+    config = quick(unit="standard", camera="orthographic", normals="surface")
+    wide = Refinement(net, torch.rand(1, 3, 24, 40), config, pull).normals(raw)
+    tall = Refinement(net, torch.rand(1, 3, 40, 24), config, pull).normals(raw.transpose(-1, -2))
+    swapped = torch.stack([-tall[:, 1], -tall[:, 0], tall[:, 2]], 1).transpose(-1, -2)
+    torch.testing.assert_close(swapped[..., 1:-1, 1:-1], wide[..., 1:-1, 1:-1], atol=0.03, rtol=0)
+    paper = Refinement(net, torch.rand(1, 3, 40, 24), replace(config, unit="network"), pull)
+    theirs = paper.normals(raw.transpose(-1, -2))
+    torch.testing.assert_close(theirs[:, :2] / theirs[:, 2:], 40 / 24 * tall[:, :2] / tall[:, 2:])
 
 
 def test_a_damaged_state_is_passed_over(net, tensor, pull, quick, tmp_path):

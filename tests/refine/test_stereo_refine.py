@@ -13,12 +13,13 @@ from depthlight.backends import TorchBackend
 from depthlight.core.config import from_dict, to_dict
 from depthlight.core.errors import CheckpointError, ConfigError, InputError, UnknownNameError
 from depthlight.core.signals import StopRequestedError
+from depthlight.infer.owned import EVERY
 from depthlight.infer.stereo import StereoModel
 from depthlight.nets.checkpoints import save_safetensors
 from depthlight.nets.prior.denoiser import Denoiser, DenoiserConfig
 from depthlight.nets.stereo.las1 import LAS1
 from depthlight.nets.stereo.light import Light, LightConfig
-from depthlight.refine import stereo, stereo_api, stereo_files
+from depthlight.refine import stereo, stereo_api
 from depthlight.refine.stereo_config import RECIPES, StereoRefineConfig, load_stereo_recipe
 from depthlight.refine.stereo_teacher import teach
 
@@ -270,9 +271,25 @@ def test_a_small_prior_relights_a_pair(model, views, tmp_path):
 # ------------------------------------------------------------------------------------------------ requests
 
 
+def test_no_prior_is_no_relighting(model, views):
+    plain = depthlight.refine(*views, model=model, recipe=quick(steps=2))
+    without = depthlight.refine(*views, model=model, prior="none", recipe=quick(steps=2, relight=0.1))
+    assert np.array_equal(plain.disparity, without.disparity) and without.config.relight == 0
+    assert "relight" not in without.history[0]
+
+
+def test_an_unfinished_run_is_not_lost_by_mistake(model, views, tmp_path):
+    how, steps = {"model": model, "recipe": quick(steps=3), "keep": tmp_path}, []
+    with pytest.raises(StopRequestedError):
+        depthlight.refine(*views, **how, on_step=steps.append, should_stop=lambda: len(steps) == 1)
+    with pytest.raises(CheckpointError, match=r"--resume.*--overwrite"):
+        depthlight.refine(*views, **how)
+    assert len(depthlight.refine(*views, **how, overwrite=True).history) == 3
+
+
 def test_wrong_requests(model, views):
     left, right = views
-    with pytest.raises(InputError, match=r"a prior was given, and the recipe does not re-light"):
+    with pytest.raises(InputError, match=r"a prior was given, and the recipe does not re-light.*relight = 0\.1"):
         depthlight.refine(left, right, model=model, prior="relight")
     with pytest.raises(InputError, match=r"sd-1\.5 cannot guide a stereo refinement"):
         depthlight.refine(left, right, model=model, prior="sd-1.5", recipe=quick(relight=1.0))
@@ -301,6 +318,8 @@ def test_a_network_whose_late_layers_are_not_known(views):
     "values",
     [
         {"steps": 0},
+        {"steps": 10**20},
+        {"lights": 10**9},
         {"smoothness": -1.0},
         {"photometric": float("nan")},
         {"optimise": ()},
@@ -348,13 +367,16 @@ def workshop(tmp_path, monkeypatch, views, model):
 
 def test_a_pair(workshop, call):
     command = ("refine", "left.png", "right.png", "-o", "out", "--recipe", "r.toml", "--calib", "calib.txt")
+    (workshop / "out").mkdir()
+    for name in EVERY:
+        (workshop / "out" / name).write_bytes(b"of an earlier result")
+    (workshop / "out" / "result.json").write_text(json.dumps({"files": EVERY}))
     status, out, err = call(*command)
     assert status == 0 and "light.tiny" in out and "3 steps" in out and not err
     folder = workshop / "out"
     facts = json.loads((folder / "result.json").read_text())
     there = {path.name for path in folder.iterdir()}
-    assert {name for name in there if not name.endswith(".json")} == set(facts["files"]), "everything is listed"
-    assert there <= set(stereo_files.OWNED), "and nothing else is there"
+    assert there == {*facts["files"], "result.json"}, "everything is listed, of what was there before nothing is left"
     assert {"before.npy", "after.npy", "disparity.png", "difference.png", "losses.png", "depth.npy"} <= set(
         facts["files"]
     )
@@ -365,6 +387,14 @@ def test_a_pair(workshop, call):
     stamp = (folder / "after.npy").stat().st_mtime_ns
     assert call(*command, "--resume")[0] == 0
     assert (folder / "after.npy").stat().st_mtime_ns == stamp, "what is there is kept"
+
+
+def test_no_prior_can_be_asked_for(workshop, call):
+    (workshop / "lit.toml").write_text(RECIPE + "relight = 0.1\n")
+    command = ("refine", "left.png", "right.png", "-o", "out", "--recipe", "lit.toml", "--prior", "none")
+    assert call(*command)[0] == 0
+    facts = json.loads((workshop / "out" / "result.json").read_text())
+    assert facts["config"]["relight"] == 0 and "relight" not in facts["losses"]
 
 
 def test_folders_of_pairs(workshop, call):

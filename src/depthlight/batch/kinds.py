@@ -25,6 +25,7 @@ from ..infer import mono_folder
 from ..infer.load import load
 from ..infer.metres import Metres
 from ..infer.mono_prediction import Quantity
+from ..infer.owned import EVERY, RESULT
 from ..infer.stereo import StereoModel
 from ..io.images import read_image
 
@@ -55,8 +56,8 @@ class Kind(ABC):
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = PAIR
     may: ClassVar[tuple[str, ...]] = ("calib",)
-    owned: ClassVar[tuple[str, ...]]  # the names of a result's files, the one that makes it whole first
-    vouch: ClassVar[str] = stereo_files.RESULT  # the JSON that says what was asked for
+    owned: ClassVar[tuple[str, ...]] = EVERY  # the names results take here, the one that makes them whole first
+    vouch: ClassVar[str] = RESULT  # the JSON that says what was asked for
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -86,7 +87,6 @@ class Stereo(Kind):
     metres: Metres = field(default_factory=Metres)
 
     name: ClassVar = "stereo"
-    owned: ClassVar = stereo_files.OWNED
 
     def open(self) -> Opened:
         matcher = load(
@@ -124,7 +124,6 @@ class Mono(Kind):
     name: ClassVar = "mono"
     needs: ClassVar = PHOTO
     may: ClassVar = ()
-    owned: ClassVar = mono_folder.OWNED
 
     def open(self) -> Opened:
         from ..infer.mono import load_mono

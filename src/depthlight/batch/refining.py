@@ -33,7 +33,6 @@ class RefinePhoto(Kind):
     name: ClassVar = "refine"
     needs: ClassVar = PHOTO
     may: ClassVar = ()
-    owned: ClassVar = files.OWNED
 
     def open(self) -> Opened:
         torch_threads(self.threads)
@@ -65,11 +64,10 @@ class RefinePair(Kind):
     max_disp: int | None = None
 
     name: ClassVar = "refine"
-    owned: ClassVar = stereo_files.OWNED
 
     def open(self) -> Opened:
         torch_threads(self.threads)
-        config = stereo_configured(self.recipe, steps=self.steps)
+        config = stereo_configured(self.recipe, steps=self.steps, prior=self.prior)
         matcher, backend = adaptable(self.model, self.device)
         matcher.check_range(self.max_disp)
         guidance = relighting_prior(self.prior, config, backend.device)

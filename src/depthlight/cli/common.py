@@ -25,8 +25,9 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda (
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="fp32 or bf16 (openvino, torch); never lowered by itself.")
 ]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of the runtime.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, max=1024, help="CPU threads of the runtime.")]
 MaxDispOption = Annotated[int | None, typer.Option("--max-disp", min=1, help="Disparity range to search, px.")]
+DEPTH_UNITS = ".npy, .pfm, .tiff: m; .png: mm unless it or its sidecar says otherwise; 0 = unknown"
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
@@ -48,11 +49,19 @@ class Progress:
     def __init__(self, bar: Any = None, task: Any = None) -> None:
         self._bar = bar
         self._task = task
+        self._done = 0
 
     def step(self, note: str = "") -> None:
         """One item is done."""
-        if self._bar is not None:
-            self._bar.update(self._task, advance=1, note=note)
+        self.at(self._done + 1, note)
+
+    def at(self, done: int, note: str = "") -> None:
+        """So many are done. Those of an earlier run, in the first call, count for no rate."""
+        if self._bar is not None and not self._done and done > 1:
+            self._bar.reset(self._task, completed=done, note=note)
+        elif self._bar is not None:
+            self._bar.update(self._task, completed=done, note=note)
+        self._done = done
 
     def warn(self, text: str) -> None:
         """A line that stays above the bar."""

@@ -12,12 +12,12 @@ from ..core.errors import InputError, UnknownNameError
 from ..core.registry import sha256_of
 from ..infer.folder import is_complete, need_apart, need_writable
 from ..infer.mono import load_mono
-from ..infer.mono_folder import FORMATS, OWNED, save_mono
+from ..infer.mono_folder import FORMATS, save_mono
 from ..infer.second_view import need_percent, side_by_side
 from ..io.depth_files import read_depth
 from ..io.images import read_image
 from ..refine.anchor import anchor_prediction
-from .common import DeviceOption, JsonFlag, PrecisionOption, QuietFlag, emit_json, say
+from .common import DEPTH_UNITS, DeviceOption, JsonFlag, PrecisionOption, QuietFlag, emit_json, say
 from .work import PhotoJob, chosen, photo_jobs, run_folder
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def mono(
     ] = None,
     anchor: Annotated[
         Path | None,
-        typer.Option(help="Measured depth of the photo in m (.png, .npy, .pfm, .tiff; 0 = unknown): gives metres."),
+        typer.Option(help=f"Measured depth of the photo ({DEPTH_UNITS}): gives metres."),
     ] = None,
     sbs: Annotated[
         float | None,
@@ -94,7 +94,7 @@ def mono(
         raise InputError("--anchor goes with one photo, and a folder was given", hint="Run it photo by photo")
     names = chosen(formats, FORMATS)
     others = [Path(model) if model else None, anchor]
-    need_apart([job.folder for job in jobs], [*(job.photo for job in jobs), *others], OWNED)
+    need_apart([job.folder for job in jobs], [*(job.photo for job in jobs), *others])
     loaded = load_mono(model, device=device, precision=precision, working=working, quantity=_quantity(quantity))
     if focal is not None and loaded.quantity != "depth" and anchor is None:
         raise InputError(f"--focal is for metric models, and {loaded.name} is none", hint="Leave it out")
@@ -105,7 +105,7 @@ def mono(
             "mono",
             jobs,
             lambda job: _do(job, settings),
-            lambda job: not overwrite and is_complete(job.folder, settings.request(job), OWNED),
+            lambda job: not overwrite and is_complete(job.folder, settings.request(job)),
             quiet=quiet,
         )
         outcome.tell(as_json=as_json, quiet=quiet)

@@ -10,14 +10,15 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, UnknownNameError
 from ..core.extras import require
 from ..core.registry import sha256_of
 from ..core.signals import StopFlag, StopRequestedError
 from ..infer.folder import need_apart, need_writable
+from ..infer.mono_prediction import need_focal
 from ..io.depth_files import read_depth
 from ..io.images import read_image
-from .common import DeviceOption, JsonFlag, MaxDispOption, QuietFlag, ThreadsOption, say
+from .common import DEPTH_UNITS, DeviceOption, JsonFlag, MaxDispOption, QuietFlag, ThreadsOption, say
 from .refine_stereo import pair_task
 from .refine_task import OnStep, RefineTask, StoppedEarlyError
 from .work import PhotoJob, pair_jobs, photo_jobs
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ..infer.mono import MonoModel
     from ..refine.config import RefineConfig
     from ..refine.guidance import Guidance
+
+PRECISIONS = ("fp32", "bf16", "fp16")  # of a diffusion prior
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class PhotoTask(RefineTask[PhotoJob]):
     """
 
     noun = "photos"
-    owned: tuple[str, ...]
     steps: int
     resume: bool
+    overwrite: bool
     model: MonoModel
     prior: str | None
     guidance: Guidance | None
@@ -80,6 +83,7 @@ class PhotoTask(RefineTask[PhotoJob]):
             precision=self.precision,
             keep=job.folder / STATE,
             resume=self.resume,
+            overwrite=self.overwrite,
             on_step=on_step,
             should_stop=lambda: stop.requested,
         )
@@ -92,8 +96,12 @@ class PhotoTask(RefineTask[PhotoJob]):
             )
         return facts
 
+    def done(self, row: dict[str, float]) -> int:
+        return (int(row["restart"]) - 1) * self.config.steps + int(row["step"])
+
     def note(self, row: dict[str, float]) -> str:
-        return "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("restart", "step"))
+        left_out = ("restart", "step", "guidance_raw")
+        return "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in left_out)
 
     def sentence(self, facts: dict[str, Any]) -> str:
         prior = "no prior" if facts["prior"] is None else facts["prior"].get("name", self.prior)
@@ -119,18 +127,21 @@ def refine(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of lights and noise.")] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="What the photo shows, for priors that read.")] = None,
     focal: Annotated[
-        float | None, typer.Option("--focal", help="Focal length, px of the photo: normals of a pinhole camera.")
+        float | None,
+        typer.Option("--focal", help="Focal length, px of the photo: normals of a pinhole camera (no small prior's)."),
     ] = None,
     anchor: Annotated[
         Path | None,
-        typer.Option("--anchor", help="Measured depth of the photo in m (0 = unknown): kept to, and gives metres."),
+        typer.Option("--anchor", help=f"Measured depth of the photo ({DEPTH_UNITS}): kept to, and gives metres."),
     ] = None,
     max_disp: MaxDispOption = None,
     calib: Annotated[
         Path | None, typer.Option(help="Calibration of the rectified pair: adds metres and a cloud.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in OUT.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do photos again whose result is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do again what is there, and begin anew what was interrupted.")
+    ] = False,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option("--precision", help="Of a diffusion prior: fp32, bf16 or fp16.")] = "fp32",
     threads: ThreadsOption = None,
@@ -148,13 +159,12 @@ def refine(
     task: RefineTask[Any]
     if right is None:
         _refuse("a pair", max_disp=max_disp, calib=calib)
-        overrides = {"steps": steps, "restarts": restarts, "seed": seed, "guidance": {"prompt": prompt}}
         jobs: list[Any] = photo_jobs(photo, out)
         if anchor is not None and photo.is_dir():
             raise InputError("--anchor goes with one photo, and a folder was given", hint="Run it photo by photo")
         task = _photo_task(
-            model, prior, recipe, device=device, precision=precision, focal=focal, anchor=anchor, resume=resume,
-            overrides=overrides,
+            model, prior, recipe, device=device, precision=precision, focal=focal, anchor=anchor, prompt=prompt,
+            resume=resume, overwrite=overwrite, overrides={"steps": steps, "restarts": restarts, "seed": seed},
         )  # fmt: skip
         inputs = [job.photo for job in jobs] + [Path(text) for text in (model, prior, recipe, anchor) if text]
     else:
@@ -166,16 +176,16 @@ def refine(
         jobs = pair_jobs(photo, right, out)
         task = pair_task(
             jobs[0].left, model, recipe, prior=prior, steps=steps, max_disp=max_disp, calib=calib, device=device,
-            resume=resume,
+            resume=resume, overwrite=overwrite,
         )  # fmt: skip
         inputs = [path for job in jobs for path in (job.left, job.right)]
         inputs += [calib, *(Path(text) for text in (model, prior, recipe) if text)]
-    need_apart([job.folder for job in jobs], inputs, task.owned)
+    need_apart([job.folder for job in jobs], inputs)
     need_writable(out)
     with StopFlag() as stop:
         try:
             if photo.is_dir():
-                task.run_folder(jobs, stop, overwrite=overwrite, as_json=as_json, quiet=quiet)
+                task.run_folder(jobs, stop, as_json=as_json, quiet=quiet)
             else:
                 task.run_one(jobs[0], stop, as_json=as_json, quiet=quiet)
         except StopRequestedError:
@@ -198,6 +208,20 @@ def _measured(path: Path) -> NDArray[np.float32]:
     return np.where(found.valid_HW, found.depth_HW, np.float32(0))
 
 
+def _check_prior(prior: str | None, config: RefineConfig, *, prompt: str | None, precision: str) -> None:
+    """What is said of a prior, or to it, where there is none, and a precision that nothing has."""
+    from ..refine.priors import NONE
+
+    if precision not in PRECISIONS:
+        raise UnknownNameError("precision", precision, PRECISIONS)
+    if prior != NONE and config.guidance.weight:
+        return
+    why = "--prior is none" if prior == NONE else "the recipe's guidance.weight is 0"
+    given = {"--prior": prior not in (None, NONE), "--prompt": prompt is not None, "--precision": precision != "fp32"}
+    for flag in (flag for flag, is_given in given.items() if is_given):
+        raise InputError(f"{flag} is for a run with a prior, and {why}", hint=f"Leave {flag} out, or let one guide")
+
+
 def _photo_task(
     model: str | None,
     prior: str | None,
@@ -207,28 +231,29 @@ def _photo_task(
     precision: str,
     focal: float | None,
     anchor: Path | None,
+    prompt: str | None,
     resume: bool,
+    overwrite: bool,
     overrides: dict[str, Any],
 ) -> PhotoTask:
     """Everything that can be wrong with the request is told here, before any photo is read."""
     from ..infer.mono import load_mono
     from ..refine.config import load_recipe
-    from ..refine.files import OWNED
     from ..refine.priors import shared_guidance
 
-    config = load_recipe(recipe, overrides)
+    config = load_recipe(recipe, {**overrides, "guidance": {"prompt": prompt}})
+    _check_prior(prior, config, prompt=prompt, precision=precision)
     if anchor is not None:
         _measured(anchor)
-    if focal is not None and not focal > 0:
-        raise InputError(f"--focal is {focal}", expected="a focal length in px, above 0")
+    shown = config if focal is None else replace(config, camera="pinhole", focal=need_focal(focal))
     loaded = load_mono(model, device=device)
     return PhotoTask(
-        owned=OWNED,
         steps=config.steps * config.restarts,
         resume=resume,
+        overwrite=overwrite,
         model=loaded,
         prior=prior,
-        guidance=shared_guidance(prior, config, device=loaded.device, precision=precision),
+        guidance=shared_guidance(prior, shown, device=loaded.device, precision=precision),
         recipe=recipe,
         config=config,
         focal=focal,

@@ -26,9 +26,9 @@ class PairTask(RefineTask[PairJob]):
     """Refining pairs."""
 
     noun = "pairs"
-    owned: tuple[str, ...]
     steps: int
     resume: bool
+    overwrite: bool
     model: StereoModel
     guidance: Guidance | None
     recipe: str
@@ -71,6 +71,7 @@ class PairTask(RefineTask[PairJob]):
             max_disp=self.max_disp,
             keep=job.folder / STATE,
             resume=self.resume,
+            overwrite=self.overwrite,
             on_step=on_step,
             should_stop=lambda: stop.requested,
         )
@@ -82,6 +83,9 @@ class PairTask(RefineTask[PairJob]):
                 hint="Try fewer --steps, or smaller rates in a recipe of yours",
             )
         return facts
+
+    def done(self, row: dict[str, float]) -> int:
+        return int(row["step"])
 
     def note(self, row: dict[str, float]) -> str:
         return f"loss {row.get('loss', 0):.4g}"
@@ -105,20 +109,20 @@ def pair_task(
     calib: Path | None,
     device: str,
     resume: bool,
+    overwrite: bool,
 ) -> PairTask:
     """What can be wrong with the request is told here; ``first`` is the left view the calibration is read for."""
     from ..refine.stereo_api import adaptable, relighting_prior, stereo_configured
-    from ..refine.stereo_files import OWNED
 
-    config = stereo_configured(recipe, steps=steps)
+    config = stereo_configured(recipe, steps=steps, prior=prior)
     rig = rig_for(calib, first, side_by_side=False)
     matcher, backend = adaptable(model, device)
     matcher.check_range(max_disp)
     guidance = relighting_prior(prior, config, backend.device)
     return PairTask(
-        owned=OWNED,
         steps=config.steps,
         resume=resume,
+        overwrite=overwrite,
         model=matcher,
         guidance=guidance,
         recipe=recipe,

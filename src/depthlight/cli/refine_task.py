@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Generic
 
 from ..core.errors import NonFiniteError
 from ..core.signals import StopFlag
-from ..infer.folder import RESULT, is_complete
+from ..infer.folder import is_complete
+from ..infer.owned import RESULT
 from .common import emit_json, progress, say
 from .work import AnyJob, run_folder
 
@@ -27,9 +28,9 @@ class RefineTask(ABC, Generic[AnyJob]):
     """What the user asked for, the same for every job. Subclasses say what one job is."""
 
     noun: ClassVar[str]
-    owned: tuple[str, ...]  # the names a result may take
     steps: int  # of one job
     resume: bool
+    overwrite: bool
 
     @abstractmethod
     def facts(self, job: AnyJob) -> dict[str, Any]:
@@ -42,6 +43,10 @@ class RefineTask(ABC, Generic[AnyJob]):
         Raises:
             StoppedEarlyError: the run ended early; what was good until then is written.
         """
+
+    @abstractmethod
+    def done(self, row: dict[str, float]) -> int:
+        """How many steps a job has behind it, those of an interrupted run too."""
 
     @abstractmethod
     def note(self, row: dict[str, float]) -> str:
@@ -57,28 +62,26 @@ class RefineTask(ABC, Generic[AnyJob]):
 
     def is_done(self, job: AnyJob) -> bool:
         """Whether the job's folder holds its whole result."""
-        return is_complete(job.folder, self.request(job), self.owned)
+        return is_complete(job.folder, self.request(job))
 
     def run_one(self, job: AnyJob, stop: StopFlag, *, as_json: bool, quiet: bool) -> None:
         """One photo or pair; what is done already is only told when a run is to be resumed."""
-        if self.resume and self.is_done(job):
+        if self.resume and not self.overwrite and self.is_done(job):
             facts = json.loads((job.folder / RESULT).read_text(encoding="utf-8"))
         else:
             with progress("refine", self.steps, quiet=quiet) as bar:
-                facts = self.do(job, stop, lambda row: bar.step(self.note(row)))
+                facts = self.do(job, stop, lambda row: bar.at(self.done(row), self.note(row)))
         if as_json:
             emit_json(facts)
         say(f"{job.folder}: {self.sentence(facts)}", quiet=quiet, as_json=as_json)
 
-    def run_folder(
-        self, jobs: Sequence[AnyJob], stop: StopFlag, *, overwrite: bool, as_json: bool, quiet: bool
-    ) -> None:
+    def run_folder(self, jobs: Sequence[AnyJob], stop: StopFlag, *, as_json: bool, quiet: bool) -> None:
         """Every job that is not done yet."""
         outcome = run_folder(
             "refine",
             jobs,
             lambda job: self.do(job, stop, None),
-            lambda job: not overwrite and self.is_done(job),
+            lambda job: not self.overwrite and self.is_done(job),
             quiet=quiet,
             stop=stop,
         )

@@ -17,7 +17,7 @@ from ..core.errors import InputError
 from ..core.registry import sha256_of
 from ..core.signals import StopFlag
 from ..infer.doctor.diagnose import glance
-from ..infer.folder import RESULT
+from ..infer.owned import RESULT
 from ..infer.prediction import StereoMatcher
 from ..infer.video import StereoVideo
 from ..infer.video_folder import GLIMPSES, MAPS, PREVIEW, RUN, Recording, record

@@ -27,8 +27,17 @@ from ..nets.lighting import Lighting, relight
 from ..nets.prior.denoiser import Conditions, Denoiser
 from ..nets.prior.diffusion import add_noise, velocity
 from ..refine.guidance import Scene
-from ..refine.patches import FILE_STEP, RENDER, Patches, cut_patches, smooth_steps, standard_raw
-from ..refine.render import normals_orthographic, pseudo_depth
+from ..refine.patches import (
+    FILE_STEP,
+    RENDER,
+    Patches,
+    cut_patches,
+    depth_as_seen,
+    prior_normals,
+    smooth_steps,
+    standard_raw,
+)
+from ..refine.render import normals_orthographic
 
 # What is put in the place of true normals. "flattened": a tenth of every slope. "noisy": of depth with a relief of
 # 0.5 % of it, 2 px wide. "foreign": of another scene. "steep", "shallow": three times and a third of every slope, as of
@@ -133,7 +142,7 @@ def corrupted_normals(raw_11HW: Tensor, other_11HW: Tensor, generator: torch.Gen
 
     ``other_11HW`` is another scene's raw disparity, of any size.
     """
-    depth_11HW = pseudo_depth(raw_11HW)
+    depth_11HW = depth_as_seen(raw_11HW)
     true_13HW = normals_orthographic(depth_11HW)
     found = {"true": true_13HW}
     for name, factor in _SLOPES.items():
@@ -141,7 +150,7 @@ def corrupted_normals(raw_11HW: Tensor, other_11HW: Tensor, generator: torch.Gen
     relief_11HW = _smooth(torch.randn(depth_11HW.shape, generator=generator), _RELIEF_PX)
     found["noisy"] = normals_orthographic(depth_11HW * (1 + _RELIEF * relief_11HW / relief_11HW.std()))
     found["flipped"] = with_slopes(true_13HW, -1.0)
-    foreign_13HW = normals_orthographic(pseudo_depth(other_11HW))
+    foreign_13HW = prior_normals(other_11HW)
     size = (int(raw_11HW.shape[2]), int(raw_11HW.shape[3]))
     found["foreign"] = F.normalize(F.interpolate(foreign_13HW, size, mode="bilinear"), dim=1)
     return found

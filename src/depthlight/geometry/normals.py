@@ -37,6 +37,14 @@ def pseudo_depth(
     return np.asarray(scale / (raw_HW + shift), raw_HW.dtype)
 
 
+def short_side_unit(height: int, width: int) -> float:
+    """What depth is multiplied by so that :func:`normals_orthographic` takes the picture's short side for 2 units.
+
+    The paper's camera takes its height: turned by 90 degrees, a picture that is not square would get other slopes.
+    """
+    return min(height, width) / height
+
+
 def normals_orthographic(
     depth_HW: NDArray[np.floating[Any]],
     valid_HW: NDArray[np.bool_] | None = None,

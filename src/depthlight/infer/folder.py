@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,13 @@ from ..io.atomic import atomic_write_bytes
 from ..io.disparity_files import write_disparity
 from ..io.pictures import preview, write_image
 from ..io.text import read_text
-from .metres import METRIC_FILES, Metres, check_fits, write_metres
+from .metres import Metres, check_fits, write_metres
+from .owned import EVERY, RESULT, STEREO
 from .prediction import StereoPrediction
 
 FORMATS = ("png", "npy", "pfm", "tiff")
-RESULT = "result.json"
-# Every name a prediction may take, the one that vouches for the others first.
-OWNED = (
-    RESULT,
-    *(f"disparity.{suffix}" for suffix in ("json", *FORMATS)),
-    "disparity_right.png",
-    "disparity_right.json",
-    "valid.png",
-    "confidence.png",
-    "preview.png",
-    *METRIC_FILES,
-)
+RIGHT = "disparity_right.png"
+More = Callable[[], tuple[Iterable[str], Mapping[str, Any]]]
 
 
 def save_prediction(
@@ -52,11 +43,12 @@ def save_prediction(
     truth_HW: NDArray[np.float32] | None = None,
     truth_valid_HW: NDArray[np.bool_] | None = None,
     request: Mapping[str, Any] | None = None,
+    more: More | None = None,
 ) -> dict[str, Any]:
     """Write everything about one prediction; returns what ``result.json`` holds.
 
     Args:
-        folder: made if it is missing; files of an earlier run (:data:`OWNED`) are removed first.
+        folder: made if it is missing; files of an earlier result (:mod:`.owned`) are removed first.
         prediction: the result.
         left_HW3: the left image, RGB uint8, for the picture and the cloud's colours.
         formats: of the disparity: ``png`` (16-bit, always written), ``npy``, ``pfm``, ``tiff``.
@@ -65,6 +57,8 @@ def save_prediction(
         truth_HW: true disparity in px: adds the error map to the picture.
         truth_valid_HW: where the truth is known; by default where it is finite.
         request: what was asked for (see :func:`is_complete`).
+        more: writes what else belongs to the result, before ``result.json``; answers the names of these files, and
+            further entries of ``result.json``.
 
     Raises:
         InputError: unknown format, the rig or the truth is for images of another size, or no pixel lies in the range of
@@ -85,7 +79,7 @@ def save_prediction(
         truth_HW=truth_HW,
         truth_valid_HW=truth_valid_HW,
     )
-    clear(folder)
+    clear(folder, STEREO)
     files = _write_maps(folder, prediction, formats)
     write_image(folder / "preview.png", picture)
     files.append("preview.png")
@@ -93,32 +87,42 @@ def save_prediction(
     if depth is not None:
         named, result["metres"] = write_metres(folder, depth, left_HW3, metres)
         files += named
+    if more is not None:
+        further, facts = more()
+        files += further
+        result |= facts
     result |= {"files": files, "request": dict(request or {})}
     atomic_write_bytes(folder / RESULT, json.dumps(result, indent=2).encode())
     return result
 
 
 def _write_maps(folder: Path, prediction: StereoPrediction, formats: Sequence[str]) -> list[str]:
-    """Disparities, ``valid`` and ``confidence``; returns the names."""
+    """Disparities with their sidecars, ``valid`` and ``confidence``; returns the names."""
     meta = {"model": prediction.model.name, "weights_sha256": prediction.model.weights_sha256}
     maps = {f"disparity.{suffix}": (prediction.disparity, prediction.region) for suffix in ("png", *formats)}
     if prediction.disparity_right is not None:
-        maps["disparity_right.png"] = prediction.disparity_right, prediction.region_right
+        maps[RIGHT] = prediction.disparity_right, prediction.region_right
     for name, (disparity, valid_HW) in maps.items():
-        write_disparity(folder / name, disparity, valid_HW=valid_HW, meta=meta, signed=prediction.min_disp < 0)
+        view = "right" if name == RIGHT else "left"
+        signed = prediction.min_disp < 0
+        write_disparity(folder / name, disparity, valid_HW=valid_HW, meta=meta, signed=signed, view=view)
     pictures = {
         "valid.png": np.where(prediction.valid, np.uint8(255), np.uint8(0)),
         "confidence.png": np.round(prediction.confidence * 255).astype(np.uint8),
     }
     for name, picture in pictures.items():
         write_image(folder / name, picture)
-    return [*maps, *pictures]
+    return [*maps, *dict.fromkeys(str(Path(name).with_suffix(".json")) for name in maps), *pictures]
 
 
-def clear(folder: Path, names: Sequence[str] = OWNED) -> None:
-    """Remove an earlier prediction, its ``result.json`` first, so that no reader takes a mixture for a whole."""
+def clear(folder: Path, names: Sequence[str]) -> None:
+    """Remove ``names`` and an earlier result of any kind, ``result.json`` first: no reader takes a mixture for a whole.
+
+    Of other kinds than ``names`` only what that ``result.json`` lists goes: a file of somebody else's is left alone.
+    """
+    listed = _listed(folder)
     try:
-        for name in names:
+        for name in dict.fromkeys((*names, *listed)):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
@@ -127,7 +131,16 @@ def clear(folder: Path, names: Sequence[str] = OWNED) -> None:
         ) from error
 
 
-def need_apart(folders: Iterable[Path], inputs: Iterable[Path | None], names: Sequence[str] = OWNED) -> None:
+def _listed(folder: Path) -> list[str]:
+    """The files that an earlier ``result.json`` counts as its own, of the names that results take."""
+    try:
+        files = json.loads(read_text(folder / RESULT, what="a result"))["files"]
+        return [name for name in EVERY if name in files]
+    except (DepthlightError, ValueError, RecursionError, KeyError, TypeError):
+        return []
+
+
+def need_apart(folders: Iterable[Path], inputs: Iterable[Path | None], names: Sequence[str] = EVERY) -> None:
     """Refuse to write ``names`` into ``folders`` where one of these files is an input, links followed.
 
     Raises:
@@ -158,8 +171,8 @@ def need_writable(folder: Path) -> None:
         ) from error
 
 
-def is_complete(folder: Path, request: Mapping[str, Any], names: Sequence[str] = OWNED) -> bool:
-    """Whether ``folder`` holds a whole result of the same request (inputs, model, settings), made of ``names``."""
+def is_complete(folder: Path, request: Mapping[str, Any]) -> bool:
+    """Whether ``folder`` holds a whole result of the same request (inputs, model, settings)."""
     try:
         result = json.loads(read_text(folder / RESULT, what="a result"))
     except (DepthlightError, ValueError, RecursionError):
@@ -167,4 +180,4 @@ def is_complete(folder: Path, request: Mapping[str, Any], names: Sequence[str] =
     if not isinstance(result, dict) or result.get("request") != dict(request):
         return False
     files = result.get("files")
-    return isinstance(files, list) and all(name in names and (folder / name).is_file() for name in files)
+    return isinstance(files, list) and all(name in EVERY and (folder / name).is_file() for name in files)

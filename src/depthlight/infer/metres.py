@@ -103,6 +103,7 @@ def write_metres(
     files = [f"depth.{name}" for name in metres.depth]
     for name in files:
         depth.save(folder / name)
+    files.append("depth.json")
     facts: dict[str, Any] = {
         "unit": "m",
         "depth_min": float(depth.depth[depth.valid].min()),

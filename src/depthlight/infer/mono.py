@@ -91,7 +91,7 @@ class MonoModel:
 
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.identity.precision == "bf16")
 
-    def predict(self, image: ImageSource, *, focal: float | None = None) -> MonoPrediction:
+    def predict(self, image: ImageSource, *, focal: float | None = None, working: int | None = None) -> MonoPrediction:
         """Depth of one image.
 
         The image is resized to the working size (see :func:`working_size`; averaged when that is smaller), and the
@@ -101,6 +101,7 @@ class MonoModel:
             image: path, bytes, PIL image or array: (H, W), (H, W, 1|3|4), uint8, uint16 or float 0..255, RGB order.
             focal: focal length in px of the image. Only for metric models, where a file's EXIF takes its place; models
                 that need it (Depth Pro) use it, the others' answer just carries it.
+            working: longest side (px) to work at; the model's ``working`` by default.
 
         Raises:
             InputError: not an image; a focal length for relative inverse depth, or one that is not positive; or the
@@ -110,7 +111,8 @@ class MonoModel:
         image_HW3 = as_image(image)
         height, width = image_HW3.shape[:2]
         focal, focal_from = self._focal(image, (height, width), focal)
-        size = working_size(height, width, self.working, self.net.multiple)
+        longest = self.working if working is None else check_working(working, self.net.multiple)
+        size = working_size(height, width, longest, self.net.multiple)
         if self.device.type == "cpu":
             need_memory(f"an image at {size[1]}×{size[0]}", size[0] * size[1] * BYTES_PER_PIXEL)
         started = time.perf_counter()

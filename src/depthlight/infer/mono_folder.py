@@ -22,21 +22,13 @@ from ..io.colour import colour_map, robust_range
 from ..io.depth_files import write_depth
 from ..io.inverse_depth import write_inverse_depth
 from ..io.pictures import sheet, write_image
-from .folder import RESULT, clear
+from .folder import clear
 from .mono_prediction import NAMES, MonoPrediction
+from .owned import MONO, RESULT
 
 FORMATS = ("png", "npy")
 PANEL_WIDTH = 480
 SIDE_BY_SIDE = "side_by_side.jpg"
-# Every name a prediction may take, the one that vouches for the others first.
-OWNED = (
-    RESULT,
-    *(f"{stem}.{suffix}" for stem in ("inverse_depth", "depth") for suffix in ("json", *FORMATS)),
-    "normals.png",
-    "preview.png",
-    SIDE_BY_SIDE,
-    "cloud.ply",
-)
 
 
 def save_mono(
@@ -52,7 +44,7 @@ def save_mono(
     """Write everything about one prediction; returns what ``result.json`` holds.
 
     Args:
-        folder: made if it is missing; files of an earlier run (:data:`OWNED`) are removed first.
+        folder: made if it is missing; files of an earlier result (:mod:`.owned`) are removed first.
         image_HW3: the image, RGB uint8, for the picture and the cloud's colours.
         formats: of the map: ``png`` (always written), ``npy`` (float32).
         side_by_side: a picture for 3-D viewers (:mod:`depthlight.infer.second_view`).
@@ -72,7 +64,7 @@ def save_mono(
             f"the image is {image_HW3.shape[:2]}", expected=f"{prediction.values.shape}, as the prediction"
         )
     normals_HW3 = np.rint((prediction.normals() + 1) * 127.5).astype(np.uint8)
-    clear(folder, OWNED)
+    clear(folder, MONO)
     files = _write_maps(folder, prediction, tuple(dict.fromkeys(("png", *formats))))
     pictures = {"normals.png": normals_HW3, "preview.png": preview(image_HW3, prediction, normals_HW3)}
     if side_by_side is not None:
@@ -95,7 +87,7 @@ def _write_maps(folder: Path, prediction: MonoPrediction, formats: Sequence[str]
     for suffix in formats:
         path = folder / f"{stem}.{suffix}"
         if prediction.is_metric:
-            write_depth(path, prediction.values, meta=meta)
+            write_depth(path, prediction.values, meta=meta, view=None)
         else:
             write_inverse_depth(path, prediction.values, meta=meta)
         files.append(path.name)

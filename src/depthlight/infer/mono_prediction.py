@@ -23,7 +23,20 @@ Quantity = Literal["inverse_depth", "depth"]
 NAMES = {"inverse_depth": "relative inverse depth", "depth": "depth"}
 UNITS = {"inverse_depth": "none (affine-ambiguous)", "depth": "m"}
 RELIEF_QUANTILE, RELIEF_VALUE = 0.98, 5.0  # relative inverse depth is brought to this before its normals are taken
+FOCALS = 1.0, 1e6  # px; a camera's focal length lies between
 NOMINAL_BASELINE = 0.1  # m, of a rig that only carries the camera: it decides what counts as a jump in a mesh
+
+
+def need_focal(focal: float) -> float:
+    """The focal length (px of the photo) again, if a camera can have it.
+
+    Raises:
+        InputError: it is not a number from 1 to a million.
+    """
+    low, high = FOCALS
+    if not low <= focal <= high:
+        raise InputError(f"the focal length is {focal:g}", expected=f"px of the photo, {low:,.0f} to {high:,.0f}")
+    return focal
 
 
 @dataclass(frozen=True, repr=False)

@@ -27,8 +27,9 @@ from ..io.disparity_files import KITTI_SCALE, read_disparity, write_disparity
 from ..io.native import write_native
 from ..io.text import read_text
 from ..io.video import video_writer
-from .folder import RESULT, clear, need_writable
+from .folder import clear, need_writable
 from .metres import Metres
+from .owned import RESULT
 from .prediction import StereoMatcher, StereoPrediction
 from .temporal import Map
 from .video import StereoVideo, ahead, match_frames

@@ -13,7 +13,7 @@ suffix    stored                                           error of a round trip
 ========  ===============================================  =========================================
 
 0 is "unknown" in every format. The sidecar of ``depth.png`` is ``depth.json``; all formats of one map share it. Depth
-is metres along the optical axis of the left camera, at the stated width and height.
+is metres along the optical axis of the camera (of a pair: the left one), at the stated width and height.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def write_depth(
     *,
     valid_HW: NDArray[np.bool_] | None = None,
     meta: Mapping[str, Any] | None = None,
+    view: str | None = "left",
     png_scale: int | None = None,
     sidecar: bool = True,
 ) -> None:
@@ -66,6 +67,7 @@ def write_depth(
         depth_HW: m; what it holds where it is not valid is stored as 0.
         valid_HW: by default where the depth is above 0.
         meta: more for the sidecar (intrinsics, model …); plain JSON values.
+        view: of a pair, for the sidecar; None for a single photo.
         png_scale: steps per metre of a PNG, exactly; by default the finest that fits.
         sidecar: False writes the map alone; a PNG then holds millimetres unless ``png_scale`` is given.
 
@@ -93,7 +95,7 @@ def write_depth(
     if suffix == ".png":
         scale = _fitting(scale, values_HW, path.name)
     if sidecar:
-        text = sidecar_text("depth", "m", values_HW.shape, _encodings(scale), meta or {})
+        text = sidecar_text("depth", "m", values_HW.shape, _encodings(scale), meta or {}, view=view)
         atomic_write_bytes(path.with_suffix(".json"), text.encode("utf-8"))
     if suffix == ".png":
         write_png16(path, values_HW, valid_HW, key=_SCALE_KEY, scale=scale or MILLIMETRES)

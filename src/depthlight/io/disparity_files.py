@@ -13,8 +13,9 @@ suffix    stored                                            invalid      error o
 ========  ================================================  ===========  ==================================
 
 The sidecar of ``disparity.png`` is ``disparity.json``. All formats of one map share it: it states the encoding of each.
-Disparity is in px of the stated width and height, left view, x_right = x_left - d. It is negative only in a map whose
-sidecar says ``"signed": true``; its PNG then has an offset, stated in the PNG and the sidecar.
+Disparity is in px of the stated width and height, x_right = x_left - d, left view unless the sidecar says otherwise. It
+is negative only in a map whose sidecar says ``"signed": true``; its PNG then has an offset, stated in the PNG and the
+sidecar.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def write_disparity(
     meta: Mapping[str, Any] | None = None,
     sidecar: bool = True,
     signed: bool = False,
+    view: str = "left",
 ) -> None:
     """Write a map atomically, the sidecar first, so that whoever sees the map finds its sidecar.
 
@@ -76,6 +78,7 @@ def write_disparity(
         meta: more for the sidecar (model, weights hash …); plain JSON values.
         sidecar: False writes the map alone; a PNG is then always at KITTI's scale.
         signed: the map may hold negative disparities, and the sidecar says so.
+        view: whose disparity it is, for the sidecar.
 
     Raises:
         InputError: wrong shape, a negative disparity that is not ``signed``, ``signed`` without a sidecar, unknown
@@ -101,7 +104,7 @@ def write_disparity(
         )
     if sidecar:
         facts = {"signed": True, **(meta or {})} if signed else meta or {}
-        text = sidecar_text("disparity", "px", values_HW.shape, _encodings(scale, offset), facts)
+        text = sidecar_text("disparity", "px", values_HW.shape, _encodings(scale, offset), facts, view=view)
         atomic_write_bytes(path.with_suffix(".json"), text.encode("utf-8"))
     _write_map(path, values_HW, valid_HW, scale or KITTI_SCALE, offset)
 

@@ -50,7 +50,7 @@ def write_inverse_depth(
         "png": {"type": "uint16", "scale": scale, "offset": low, "formula": "inverse_depth = value * scale + offset"},
         "npy": {"type": "float32"},
     }
-    text = sidecar_text(SPACE, UNIT, plain_HW.shape, encodings, meta or {})
+    text = sidecar_text(SPACE, UNIT, plain_HW.shape, encodings, meta or {}, view=None)
     atomic_write_bytes(path.with_suffix(".json"), text.encode("utf-8"))
     if path.suffix.lower() == ".npy":
         write_float_map(path, plain_HW)

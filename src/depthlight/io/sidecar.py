@@ -14,9 +14,15 @@ _MAX_BYTES = 2**20
 
 
 def sidecar_text(
-    space: str, unit: str, shape: tuple[int, ...], encodings: Mapping[str, Any], meta: Mapping[str, Any]
+    space: str,
+    unit: str,
+    shape: tuple[int, ...],
+    encodings: Mapping[str, Any],
+    meta: Mapping[str, Any],
+    *,
+    view: str | None = "left",
 ) -> str:
-    """The sidecar of an (H, W) map of the left view.
+    """The sidecar of an (H, W) map, of the left view or, with ``view`` None, of a single photo.
 
     Raises:
         InputError: ``meta`` takes a key of the sidecar's own, or does not fit into JSON.
@@ -27,7 +33,7 @@ def sidecar_text(
     content = {
         "space": space,
         "unit": unit,
-        "view": "left",
+        **({} if view is None else {"view": view}),
         "width": shape[1],
         "height": shape[0],
         **meta,

@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ConfigError, InputError, NonFiniteError
-
-if TYPE_CHECKING:
-    from ..infer.mono_prediction import MonoPrediction
+from ..infer.mono_prediction import MonoPrediction, need_focal
 
 Floats = NDArray[np.float64]
 _LEAST_ANCHORS = 20
@@ -69,7 +67,8 @@ class Anchored:
 
     Attributes:
         depth: (H, W) float32 metres; 0 where it is unknown (behind the farthest that can be told).
-        scale, shift: ``1 / depth = scale · relative + shift`` before the correction, in 1/m.
+        scale, shift: ``1 / depth = scale · relative + shift`` before the correction; 1/m per unit of the relative map,
+            and 1/m.
         anchors: measured pixels; ``trusted`` is the share that the fit believes, ``trusted_HW`` (bool) says which.
         error_before, error_after: median relative depth error at the trusted anchors, without and with the correction.
     """
@@ -88,6 +87,7 @@ class Anchored:
         return {
             "scale": self.scale,
             "shift": self.shift,
+            "units": {"scale": "1/m per unit of relative inverse depth", "shift": "1/m"},
             "anchors": self.anchors,
             "trusted_share": self.trusted,
             "error_at_anchors_before": self.error_before,
@@ -112,8 +112,8 @@ def anchor(
         config: see :class:`AnchorConfig`.
 
     Raises:
-        InputError: the shapes differ, there are fewer than 20 anchors, they lie on one plane of the relative map (so
-            that no scale follows), too few agree, or nearer things are deeper in them.
+        InputError: the shapes differ, there are fewer than 20 anchors, they all have one depth or one relative depth
+            (so that no scale follows), too few agree, or nearer things are deeper in them.
         NonFiniteError: the relative map holds NaN or infinity, or a pixel given as valid has no depth above 0.
     """
     config = config or AnchorConfig()
@@ -156,12 +156,12 @@ def anchor_prediction(
     """The prediction in metres; ``focal`` (px of the photo) makes clouds and pinhole normals possible.
 
     Raises:
-        InputError: the prediction is metric already, or the focal length not positive; also what :func:`anchor` raises.
+        InputError: the prediction is metric already, or the focal length no camera's; also what :func:`anchor` raises.
     """
     if prediction.is_metric:
         raise InputError(f"{prediction.model.name} gives metres already", hint="Anchor a relative model")
-    if focal is not None and not 0 < focal < math.inf:
-        raise InputError(f"the focal length is {focal}", expected="px, above 0")
+    if focal is not None:
+        need_focal(focal)
     found = anchor(prediction.values, depth_HW, valid_HW=valid_HW, config=config)
     given = None if focal is None else "given"
     return replace(prediction, values=found.depth, quantity="depth", focal=focal, focal_from=given), found
@@ -227,10 +227,11 @@ def _some(relative_N: Floats, target_N: Floats) -> tuple[Floats, Floats]:
 
 def _fit(relative_N: Floats, target_N: Floats, config: AnchorConfig) -> tuple[float, float]:
     """Scale and shift with the largest agreement, then reweighted least squares."""
-    spread = float(np.subtract(*np.percentile(relative_N, (95, 5))))
-    if spread <= 1e-6 * max(float(np.abs(relative_N).max()), 1e-12):
+    if not _spread(relative_N):
         raise InputError("the anchors all have one relative depth", expected="anchors near and far")
-    scale, shift, agreeing = _propose(relative_N, target_N, 0.05 * spread, config)
+    if not _spread(target_N):
+        raise InputError("the measured depth does not vary", expected="anchors near and far")
+    scale, shift, agreeing = _propose(relative_N, target_N, 0.05 * _spread(relative_N), config)
     if agreeing < config.least_agreement:
         raise InputError(
             f"at most {100 * agreeing:.0f} % of the anchors agree with one scale and shift",
@@ -250,6 +251,12 @@ def _fit(relative_N: Floats, target_N: Floats, config: AnchorConfig) -> tuple[fl
     if not scale > 0:
         raise InputError("nearer things are deeper in the anchors", hint="Give depth in metres, not inverse depth")
     return scale, shift
+
+
+def _spread(values_N: Floats) -> float:
+    """From the 5 % to the 95 % quantile; 0 where that is nothing beside the values themselves."""
+    spread = float(np.subtract(*np.percentile(values_N, (95, 5))))
+    return spread if spread > 1e-6 * max(float(np.abs(values_N).max()), 1e-12) else 0.0
 
 
 def _propose(relative_N: Floats, target_N: Floats, apart: float, config: AnchorConfig) -> tuple[float, float, float]:

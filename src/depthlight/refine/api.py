@@ -20,16 +20,16 @@ from ..core.config import to_dict
 from ..core.errors import InputError
 from ..core.memory import keep_freed_memory
 from ..infer.memory import need_memory
-from ..infer.mono import BYTES_PER_PIXEL
+from ..infer.mono import BYTES_PER_PIXEL, working_size
 from ..io.images import ImageSource, as_image
 from . import priors
 from .anchor import anchor, wanted_change
 from .config import RefineConfig, changed, load_recipe, without_guidance
 from .guidance import Guidance
 from .keeping import Keeping, Row
-from .loop import Refinement, fitted_size
+from .loop import Refinement
 from .result import RefineResult
-from .upsample import brightness, enlarge, fitted_slope
+from .upsample import brightness, enlarge
 
 if TYPE_CHECKING:
     from ..infer.mono import MonoModel
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 
 BYTES_PER_LIGHT = 600  # a pixel of the working size
+BYTES_PER_PHOTO_PIXEL = 130  # the maps, normals and pictures of the result, measured at 27 million
 SMALLEST = 8  # px: less has no normals to speak of
 _ONLY_PHOTO = ("restarts", "seed", "prompt", "focal", "measured", "precision")
 _ONLY_PAIR = ("max_disp",)
@@ -86,6 +87,7 @@ def refine_photo(
     keep: Path | None = None,
     keep_seconds: float = 30.0,
     resume: bool = False,
+    overwrite: bool = False,
     on_step: Callable[[Row], None] | None = None,
     on_map: Callable[[NDArray[np.float32]], None] | None = None,
     should_stop: Callable[[], object] | None = None,
@@ -107,20 +109,20 @@ def refine_photo(
         precision: of a diffusion prior: ``fp32``, ``bf16`` or ``fp16``.
         keep: folder for the state of the run; ``keep_seconds`` between two.
         resume: go on from the state in ``keep``, if there is one.
+        overwrite: begin anew where an unfinished run of the same is kept, which is refused otherwise.
         on_step: told the losses of every step.
         on_map: shown the map so far, (h, w) at working size, after every step.
         should_stop: asked after every step; a true answer saves the state and raises StopRequestedError.
 
     Returns:
-        Both maps and everything known about them. Where something was not finite, ``stopped`` says what and where, and
-        ``after`` is the last good map.
+        Both maps and everything known about them. Where something was not finite, or the map left all bounds,
+        ``stopped`` says what and where, and ``after`` is the last good map.
 
     Raises:
-        InputError: the photo, a name or a setting is not right, the network gives no relative inverse depth, or its
-            answer at the working size contradicts the one at full size.
+        InputError: the photo, a name or a setting is not right, or the network gives no relative inverse depth.
         LimitError: the working size and the lights need more memory than is free.
         NonFiniteError: the network's own answer is not finite.
-        CheckpointError: the state to resume belongs to another refinement.
+        CheckpointError: the state to resume belongs to another refinement, or one would be lost.
     """
     config = configured(recipe, steps=steps, restarts=restarts, seed=seed, prompt=prompt)
     photo_HW3 = as_image(image, name="the photo")
@@ -133,11 +135,12 @@ def refine_photo(
     loaded = _model(model, device)
     size = _size(photo_HW3, config, loaded)
     if loaded.device.type == "cpu":
-        need_memory(f"a refinement at {size[1]}×{size[0]} px", _bytes_needed(size, config))
+        needed = _bytes_needed(size, config) + photo_HW3.shape[0] * photo_HW3.shape[1] * BYTES_PER_PHOTO_PIXEL
+        need_memory(f"a refinement at {size[1]}×{size[0]} px", needed)
     guidance = _guidance(prior, config, photo_HW3, loaded.device, precision)
     if guidance is None:
         config = without_guidance(config)
-    before_HW = np.asarray(loaded.predict(photo_HW3).values, np.float32)
+    before_HW = np.asarray(loaded.predict(photo_HW3, working=config.longest or None).values, np.float32)
     aims = None if measured is None else _aims(before_HW, measured)
     run = Refinement(
         loaded.net,
@@ -148,13 +151,18 @@ def refine_photo(
         anchors=aims,
         keeping=None
         if keep is None
-        else Keeping(keep, request(photo_HW3, loaded, guidance, config, measured), seconds=keep_seconds, resume=resume),
-        on_start=lambda raw: fitted_slope(_plain(raw), before_HW),  # refuses before the work what applied() would after
+        else Keeping(
+            keep,
+            request(photo_HW3, loaded, guidance, config, measured),
+            seconds=keep_seconds,
+            resume=resume,
+            overwrite=overwrite,
+        ),
         on_map=None if on_map is None else lambda raw: on_map(_plain(raw)),
     )
     outcome = run.run(on_step=on_step, should_stop=should_stop)
     start_hw, refined_hw, *runs = (_plain(raw) for raw in (outcome.start_B1hw, outcome.refined_B1hw, *outcome.runs))
-    after_HW = applied(before_HW, start_hw, refined_hw, photo_HW3, config)
+    after_HW, clipped = applied(before_HW, start_hw, refined_hw, photo_HW3, config)
     return RefineResult(
         before=before_HW,
         after=after_HW,
@@ -167,8 +175,10 @@ def refine_photo(
         prior=None if guidance is None else guidance.describe(),
         recipe=recipe if isinstance(recipe, str) else "",
         config=config,
-        unit=run.unit * fitted_slope(start_hw, before_HW),
+        unit=run.unit,
         seconds=outcome.seconds,
+        clipped=clipped,
+        offsets=tuple(outcome.offsets),
         anchored=None if measured is None else anchor(after_HW, measured),
     )
 
@@ -207,15 +217,14 @@ def applied(
     refined_hw: NDArray[np.float32],
     photo_HW3: NDArray[np.uint8],
     config: RefineConfig,
-) -> NDArray[np.float32]:
-    """``before_HW`` with the change of the raw map from ``start_hw`` to ``refined_hw`` added, in its unit, at its size.
+) -> tuple[NDArray[np.float32], float]:
+    """``before_HW`` with the change of the raw map from ``start_hw`` to ``refined_hw`` added, at its size.
 
     Relative inverse depth has no negative values: where the change would lead below 0 the result is 0, as the network's
-    own last layer has it.
+    own last layer has it. The second value is the share of such pixels, 0..1.
     """
-    change_hw = (refined_hw - start_hw) * np.float32(fitted_slope(start_hw, before_HW))
-    change_HW = enlarge(change_hw, brightness(photo_HW3), config.upsample)
-    return np.asarray(np.maximum(before_HW + change_HW, 0), np.float32)
+    after_HW = before_HW + enlarge(refined_hw - start_hw, brightness(photo_HW3), config.upsample)
+    return np.asarray(np.maximum(after_HW, 0), np.float32), float((after_HW < 0).mean())
 
 
 def request(
@@ -242,7 +251,7 @@ def _hash(values: NDArray[Any]) -> str:
 def _aims(
     before_HW: NDArray[np.float32], measured_HW: NDArray[np.floating[Any]]
 ) -> Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Of the first raw map: what measured depth wants changed in it, in its own unit.
+    """Of the first raw map: what measured depth wants changed in it.
 
     Raises:
         InputError, NonFiniteError: see :func:`~depthlight.refine.anchor.anchor`.
@@ -250,15 +259,14 @@ def _aims(
     found = anchor(before_HW, measured_HW)
 
     def of(start_hw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        change_hw, weight_hw = wanted_change(before_HW, measured_HW, found, (start_hw.shape[0], start_hw.shape[1]))
-        return change_hw / np.float32(fitted_slope(start_hw, before_HW)), weight_hw
+        return wanted_change(before_HW, measured_HW, found, (start_hw.shape[0], start_hw.shape[1]))
 
     return of
 
 
 def _size(photo_HW3: NDArray[np.uint8], config: RefineConfig, model: MonoModel) -> tuple[int, int]:
     height, width = photo_HW3.shape[:2]
-    return fitted_size(height, width, config.longest, model.net.multiple, shortest=config.shortest)
+    return working_size(height, width, config.longest or model.working, model.net.multiple)
 
 
 def _bytes_needed(size: tuple[int, int], config: RefineConfig) -> int:

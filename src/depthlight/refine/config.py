@@ -15,6 +15,20 @@ from ..core.recipes import Recipes
 RECIPES = Recipes(Path(__file__).parent / "recipes")
 LARGEST = 4096  # px, of what a network works at
 LARGEST_SEED = 2**40  # torch's generators take 64 bits, and every restart has its own
+LARGEST_RATE = 1e3
+LEAST_RENDER = 8  # px
+_MOST = {
+    "longest": LARGEST,
+    "render": LARGEST,
+    "seed": LARGEST_SEED,
+    "steps": 10**6,
+    "restarts": 10**4,
+    "lights": 256,
+    "lr_tokens": LARGEST_RATE,
+    "lr_head": LARGEST_RATE,
+    "lr_offset": LARGEST_RATE,
+    "lr_depth": LARGEST_RATE,
+}
 Group = Literal["tokens", "head", "offset", "depth"]
 
 
@@ -27,7 +41,7 @@ class GuidanceConfig:
         scale: g of ``eps = eps_cond + g (eps_cond - eps_uncond)``, the paper's convention; the usual one is 1 + g.
         t_high, t_low: noise levels, shares of the prior's schedule (0..1).
         anneal: go from t_high to t_low over the run, instead of drawing between them.
-        weighting: of the noise levels.
+        weighting: of the noise levels; ``image`` is the small priors' own, and only theirs.
         prompt: of priors that take text; None leaves it to the prior (a caption, or none).
         captioner: hub id or folder of the model that makes the caption; None is BLIP large.
     """
@@ -37,7 +51,7 @@ class GuidanceConfig:
     t_high: float | None = None
     t_low: float | None = None
     anneal: bool | None = None
-    weighting: Literal["uniform", "sds", "fantasia3d"] | None = None
+    weighting: Literal["uniform", "sds", "fantasia3d", "image"] | None = None
     prompt: str | None = None
     captioner: str | None = None
 
@@ -57,9 +71,8 @@ class RefineConfig:
     """One refinement. The defaults are the paper's (Re-Depth Anything, arXiv 2512.17908).
 
     Attributes:
-        longest: longest side the network works at, px; each side becomes a multiple of the network's.
-        shortest: what the shorter side shrinks to, px, where ``longest`` allows it; 0 = as far as ``longest`` asks.
-        render: longest side of the re-lit photos, px; 0 = the working size.
+        longest: longest side the network works at, px, each side a multiple of the network's; 0 = the network's own.
+        render: shorter side of the re-lit photos, px, where the working size is larger; 0 = the working size.
         steps: of each restart.
         restarts: independent runs; the result is the mean of their raw answers.
         lights: re-lit photos per step.
@@ -84,7 +97,6 @@ class RefineConfig:
     """
 
     longest: int = 518
-    shortest: int = 0
     render: int = 0
     steps: int = 1000
     restarts: int = 10
@@ -111,14 +123,16 @@ class RefineConfig:
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
 
     def __post_init__(self) -> None:
-        _need_numbers(self, ("shortest", "render", "weight_decay", "min_stride", "smoothness", "anchored", "seed"))
+        _need_numbers(self, ("longest", "render", "weight_decay", "min_stride", "smoothness", "anchored", "seed"))
         rates = ("lr_tokens", "lr_head", "lr_offset", "lr_depth")
-        _need_numbers(self, ("longest", "steps", "restarts", "lights", *rates, "shift", "focal"), positive=True)
-        for name, most in (("longest", LARGEST), ("render", LARGEST), ("seed", LARGEST_SEED)):
+        _need_numbers(self, ("steps", "restarts", "lights", *rates, "shift", "focal"), positive=True)
+        for name, most in _MOST.items():
             if getattr(self, name) > most:
                 raise ConfigError(f"{name} is {getattr(self, name)}", expected=f"at most {most}")
-        if not self.scale > 1:
-            raise ConfigError(f"scale is {self.scale}", expected="a number above 1")
+        if 0 < self.render < LEAST_RENDER:
+            raise ConfigError(f"render is {self.render}", expected=f"0, or {LEAST_RENDER} and more")
+        if not 1 < self.scale < math.inf:
+            raise ConfigError(f"scale is {self.scale}", expected="a finite number above 1")
         groups = set(self.optimise)
         if len(groups) != len(self.optimise) or not groups - {"offset"}:
             raise ConfigError(f"optimise is {list(self.optimise)}", expected="tokens, head or depth, each once")

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..infer.folder import RESULT, clear
+from ..infer.folder import clear
+from ..infer.owned import REFINED_PHOTO, RESULT
 from ..io.atomic import atomic_path, atomic_write_bytes
 from ..io.charts import line_chart
 from ..io.colour import robust_range
@@ -37,23 +38,8 @@ from .loop import fitted_size
 from .result import RefineResult
 
 STATE = "state"
-OWNED = (
-    RESULT,
-    "before.npy",
-    "after.npy",
-    "inverse_depth.png",
-    "inverse_depth.json",
-    "depth.npy",
-    "depth.png",
-    "depth.json",
-    "normals_before.png",
-    "normals_after.png",
-    "relit.png",
-    "difference.png",
-    "losses.png",
-    "losses.csv",
-    "preview.png",
-)
+_RAW = "guidance_raw"  # in the history: the guidance without the weight of its noise level
+_NOT_LOSSES = ("restart", "step", "loss", "t", _RAW)
 _SHOWN = 480  # longest side of the re-lit photos, px
 _LIGHTS = {
     "from the left": (-0.8, 0.2),
@@ -73,12 +59,12 @@ def save_refinement(
 ) -> dict[str, Any]:
     """Write everything about one refinement; returns what ``result.json`` holds.
 
-    Files of an earlier run (:data:`OWNED`) are removed first, and the state of the run last.
+    Files of an earlier result (:mod:`depthlight.infer.owned`) are removed first, and the state of the run last.
 
     Raises:
         OutputError: a file cannot be removed or written.
     """
-    clear(folder, OWNED)
+    clear(folder, REFINED_PHOTO)
     for name, values_HW in (("before.npy", result.before), ("after.npy", result.after)):
         with atomic_path(folder / name) as temporary:
             np.save(temporary, values_HW, allow_pickle=False)
@@ -86,12 +72,12 @@ def save_refinement(
     write_inverse_depth(folder / "inverse_depth.png", result.after, meta=meta)
     if result.anchored is not None:
         for suffix in ("npy", "png"):
-            write_depth(folder / f"depth.{suffix}", result.anchored.depth, meta=meta)
+            write_depth(folder / f"depth.{suffix}", result.anchored.depth, meta=meta, view=None)
     for name, picture in _pictures(result, photo_HW3).items():
         write_image(folder / name, picture)
     if result.history:
         atomic_write_bytes(folder / "losses.csv", table(result.history))
-    files = [name for name in OWNED[1:] if (folder / name).is_file()]
+    files = [name for name in REFINED_PHOTO[1:] if (folder / name).is_file()]
     # one that ended early answers no request, so that a folder run does it again
     facts = {**result.summary(), "files": files, "request": {} if result.stopped else dict(request or {})}
     atomic_write_bytes(folder / RESULT, json.dumps(facts, indent=2, allow_nan=False).encode())
@@ -115,11 +101,7 @@ def _pictures(result: RefineResult, photo_HW3: NDArray[np.uint8]) -> dict[str, N
         "difference.png": difference,
         "preview.png": side_by_side([panel(photo_HW3, "Photo"), maps["before"], maps["after"], difference]),
     }
-    if lines := curve(result.history):
-        pictures["losses.png"] = line_chart(
-            lines, title="Losses, smoothed", x_label="step", y_label="share of the first", points=False
-        )
-    return pictures
+    return pictures | loss_pictures(result.history)
 
 
 def normal_colours(normal_HW3: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -167,13 +149,27 @@ def side_by_side(cells: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return canvas
 
 
+def loss_pictures(history: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.uint8]]:
+    """``losses.png``, where there are losses."""
+    lines = curve(history)
+    if not lines:
+        return {}
+    chart = line_chart(lines, title="Losses, smoothed", x_label="step", y_label="share of the first", points=False)
+    return {"losses.png": chart}
+
+
 def curve(history: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[float, float]]]:
-    """Means over a twentieth of the steps, each term as a share of its own first mean."""
-    names = [name for name in history[0] if name not in ("restart", "step", "loss")] if history else []
+    """Means over a twentieth of the steps, each term as a share of its own first mean.
+
+    Guidance is drawn without the weight of its noise level, where the history has that: the level falls over the run,
+    and the guidance with it, whatever the prior has learned.
+    """
+    names = [name for name in history[0] if name not in _NOT_LOSSES] if history else []
     block = max(1, math.ceil(len(history) / 20))
     lines: dict[str, list[tuple[float, float]]] = {}
     for name in names:
-        values = [row[name] for row in history]
+        source = _RAW if name == "guidance" and all(_RAW in row for row in history) else name
+        values = [row[source] for row in history]
         means = [sum(part) / len(part) for part in (values[i : i + block] for i in range(0, len(values), block))]
         first = means[0] or 1.0
         lines[name] = [((i + 0.5) * block, mean / first) for i, mean in enumerate(means)]

@@ -55,6 +55,13 @@ class Guidance(Protocol):
         """
         ...
 
+    def level(self, progress: float) -> tuple[float, float] | None:
+        """Where the run's progress settles the noise level: that level t, and what it weighs in :meth:`loss`.
+
+        None where levels are drawn: the losses of two steps can then be compared on average.
+        """
+        ...
+
     def describe(self) -> dict[str, Any]:
         """Plain values for ``result.json``: name, hash of the weights, guidance scale in both conventions, noise
         levels, weighting, prompt."""

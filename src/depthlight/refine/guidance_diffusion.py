@@ -48,7 +48,7 @@ class DiffusionGuidance:
         prompt_source: where the prompt is from, for the record.
 
     Raises:
-        InputError: the configuration has no prompt.
+        InputError: the configuration has no prompt, or a weighting of the small priors.
     """
 
     name = "stable-diffusion"
@@ -61,6 +61,8 @@ class DiffusionGuidance:
         self.prompt_source = prompt_source
         self.scale = SCALE if config.scale is None else config.scale
         self.weighting = config.weighting or WEIGHTING
+        if self.weighting not in WEIGHTINGS:
+            raise InputError(f"guidance.weighting is {self.weighting}", expected=f"one of {', '.join(WEIGHTINGS)}")
         self.anneal = ANNEAL if config.anneal is None else config.anneal
         last = len(prior.alpha_bar_T) - 1
         shares = (T_LOW if config.t_low is None else config.t_low, T_HIGH if config.t_high is None else config.t_high)
@@ -109,11 +111,22 @@ class DiffusionGuidance:
             (gradient_13HW,) = torch.autograd.grad(loss, image_13HW)
         return loss.detach().to(image_3HW.device), gradient_13HW[0]
 
+    def level(self, progress: float) -> tuple[float, float] | None:
+        """See :class:`~depthlight.refine.guidance.Guidance`."""
+        if not self.anneal:
+            return None
+        step = self._annealed(progress)
+        weight = float(WEIGHTINGS[self.weighting](self.prior.alpha_bar_T[step])) ** 2
+        return step / len(self.prior.alpha_bar_T), weight
+
+    def _annealed(self, progress: float) -> int:
+        return round(self.t_high + (self.t_low - self.t_high) * min(1.0, max(0.0, progress)))
+
     def _step(self, progress: float, generator: torch.Generator) -> Tensor:
         """t (1,), between the two ends, both included."""
         drawn = torch.randint(self.t_low, self.t_high + 1, (1,), generator=generator)
         if self.anneal:
-            drawn = torch.tensor([round(self.t_high + (self.t_low - self.t_high) * min(1.0, max(0.0, progress)))])
+            drawn = torch.tensor([self._annealed(progress)])
         return drawn.to(self.prior.device)
 
     def _predict(self, latent_1Css: Tensor, noise_1Css: Tensor, step_1: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class RelightGuidance:
         x_N3PP = 2 * patches.relit_N3PP - 1
         count = len(x_N3PP)
         level_N = torch.rand(count, generator=generator) if not self.anneal else torch.full((count,), 1 - progress)
-        t_N = (self.t_low + (self.t_high - self.t_low) * level_N).to(x_N3PP)
+        t_N = (self.t_low + (self.t_high - self.t_low) * level_N).to(x_N3PP)  # as in level()
         noise_N3PP = torch.randn(x_N3PP.shape, generator=generator).to(x_N3PP)
         twice = torch.arange(count).repeat(2)
         t_2N, noise_2N3PP = t_N[twice], torch.cat([noise_N3PP, -noise_N3PP])
@@ -72,6 +72,13 @@ class RelightGuidance:
         noisy_2N3PP = add_noise(x_2N3PP.detach(), noise_2N3PP, t_2N)
         found_2N3PP = self.noise(noisy_2N3PP, t_2N, patches.conditions().take(twice))
         return sds_loss(x_2N3PP, found_2N3PP, noise_2N3PP, self._weight(t_2N))
+
+    def level(self, progress: float) -> tuple[float, float] | None:
+        """See :class:`~depthlight.refine.guidance.Guidance`."""
+        if not self.anneal:
+            return None
+        t = self.t_low + (self.t_high - self.t_low) * (1 - progress)
+        return t, float(self._weight(torch.tensor([t]))) ** 2
 
     @torch.no_grad()
     def noise(self, noisy_N3PP: Tensor, t_N: Tensor, told: Conditions) -> Tensor:

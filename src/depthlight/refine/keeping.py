@@ -65,6 +65,7 @@ class Keeping:
     request: dict[str, Any]
     seconds: float = 30.0  # between two checkpoints; 0 = after every step
     resume: bool = False
+    overwrite: bool = False  # an unfinished run of the same request may be forgotten
 
     def save(self, step: int, **parts: Any) -> None:
         """Keep a state; the one before it stays too.
@@ -79,10 +80,13 @@ class Keeping:
         """The state to go on from; None begins anew, and forgets whatever was kept.
 
         Raises:
-            CheckpointError: the state belongs to another request, or every one is damaged.
+            CheckpointError: the state to go on from belongs to another request, or every one is damaged; or the state
+                to be forgotten belongs to this one.
         """
         checkpoint.clean(self.folder)
         if not self.resume:
+            if not self.overwrite:
+                self._need_nothing_lost()
             forget(self.folder)
             return None
         state = checkpoint.load_latest(self.folder)
@@ -93,6 +97,17 @@ class Keeping:
                 hint="Leave out --resume to begin anew",
             )
         return state
+
+    def _need_nothing_lost(self) -> None:
+        try:
+            state = checkpoint.load_latest(self.folder)
+        except CheckpointError:  # damaged: nobody can go on from it
+            return
+        if state is not None and state["request"] == self.request:
+            raise CheckpointError(
+                f"{self.folder} holds the unfinished run of this very refinement",
+                hint="--resume goes on with it, --overwrite begins anew",
+            )
 
 
 def forget(folder: Path) -> None:

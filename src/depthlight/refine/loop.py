@@ -1,8 +1,8 @@
 """The optimisation: encode once, then render, score and update; restarts, and the mean of their answers.
 
 A run depends on nothing but the photo, the network, the prior, the configuration and its seed: one that was killed and
-resumed gives the same bits on the same device and number of threads. What is not finite ends it at once; the last
-finite map is kept and nothing is ever replaced by zeros.
+resumed gives the same bits on the same device and number of threads. What is not finite, or has left all bounds, ends
+it at once; the last good map is kept and nothing is ever replaced by zeros.
 
 Shapes: B = 1 photo, L lights, h × w working size, 3 sRGB channels or axes. Raw maps are relative inverse depth, >= 0.
 """
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..core.errors import InputError, NonFiniteError
 from ..core.signals import StopRequestedError
+from ..geometry.normals import short_side_unit
 from ..io import checkpoint
 from ..nets.mono.base import MonoNet
 from . import render
@@ -31,27 +32,33 @@ from .patches import standard_raw
 from .variables import Variables, borrowed_head, give_back
 
 _RESTART_STRIDE = 1_000_003  # apart enough that the restarts of neighbouring seeds share no stream
+DIVERGED = 100.0  # times the largest value of the first map: no refinement, whatever it found
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """Where a run ended before its time: what was not finite, in which restart and step (counted from 1)."""
+    """Where a run ended before its time: the problem, in which restart and step (counted from 1)."""
 
     restart: int
     step: int
-    term: str
+    problem: str
 
     def __str__(self) -> str:
-        return f"{self.term} is not finite at step {self.step} of restart {self.restart}"
+        return f"{self.problem} at step {self.step} of restart {self.restart}"
+
+
+class _DivergedError(Exception):
+    """The map has left all bounds."""
 
 
 @dataclass
 class Outcome:
-    """What a run leaves. ``refined_B1hw`` is the mean of ``runs``; all maps at working size."""
+    """What a run leaves. ``refined_B1hw`` is the mean of ``runs``; all maps at working size; an offset per run."""
 
     start_B1hw: Tensor
     refined_B1hw: Tensor
     runs: list[Tensor]
+    offsets: list[float]
     history: list[Row]
     stopped: Stopped | None = None
     seconds: float = 0.0
@@ -64,6 +71,7 @@ class Progress:
     restart: int = 0
     step: int = 0  # done in this restart
     runs: list[Tensor] = field(default_factory=list)
+    offsets: list[float] = field(default_factory=list)
     history: list[Row] = field(default_factory=list)
     last_good_B1hw: Tensor | None = None
     seconds: float = 0.0
@@ -81,7 +89,6 @@ class Refinement:
         anchors: of the first raw map, (h, w), the change that measured depth wants of it and the weight of each pixel,
             (h, w); None without measurements.
         keeping: where to keep the state; None keeps none.
-        on_start: shown the first raw map, (1, 1, h, w), before any step; may raise.
         on_map: shown the raw map so far, (1, 1, h, w), after every step.
 
     Raises:
@@ -98,7 +105,6 @@ class Refinement:
         sides: tuple[int, int] | None = None,
         anchors: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]] | None = None,
         keeping: Keeping | None = None,
-        on_start: Callable[[Tensor], object] | None = None,
         on_map: Callable[[Tensor], None] | None = None,
     ) -> None:
         net.check_input(photo_B3hw)
@@ -112,7 +118,9 @@ class Refinement:
         self.progress = Progress()
         self.generator = torch.Generator()
         self.unit = 1.0
-        self._on_start, self._on_map = on_start, on_map
+        self._largest = float("inf")  # that a raw map may hold
+        self._saved = 0.0  # when, on the monotonic clock
+        self._on_map = on_map
 
     # -------------------------------------------------------------------------------------------- the run
 
@@ -131,7 +139,7 @@ class Refinement:
         Raises:
             NonFiniteError: the network's own answer is not finite, so there is nothing to keep.
             StopRequestedError: ``should_stop`` said so.
-            CheckpointError: a state to resume belongs to another request, or every one is damaged.
+            CheckpointError: a state to resume belongs to another request, every one is damaged, or one would be lost.
             OutputError: the state cannot be written; the one before it is intact.
         """
         with borrowed_head(self.net, trained="head" in self.config.optimise) as head:
@@ -139,10 +147,9 @@ class Refinement:
                 tokens = [token.detach() for token in self.net.encode(self.photo_B3hw)]
                 start_B1hw = self.net.decode(tokens, self._size()).detach()
             self._settle_unit(start_B1hw)
-            if self._on_start is not None:
-                self._on_start(start_B1hw)
             self._settle_goal(start_B1hw)
             state = self._resumed()
+            self._saved = time.monotonic()
             stopped = None
             while stopped is None and self.progress.restart < self.config.restarts:
                 give_back(self.net, head)
@@ -150,19 +157,20 @@ class Refinement:
                 self._begin(variables, start_B1hw, state)
                 state = None
                 stopped = self._restart(variables, on_step, should_stop)
-        runs = self.progress.runs
-        if not runs and self.progress.last_good_B1hw is not None:
-            runs = [self.progress.last_good_B1hw]
+        progress, runs = self.progress, self.progress.runs
+        if not runs and progress.last_good_B1hw is not None:
+            runs = [progress.last_good_B1hw]
         refined_B1hw = torch.stack(runs).mean(0)
-        return Outcome(start_B1hw, refined_B1hw, runs, self.progress.history, stopped, self.progress.seconds)
+        return Outcome(start_B1hw, refined_B1hw, runs, progress.offsets, progress.history, stopped, progress.seconds)
 
     def _size(self) -> tuple[int, int]:
         return self.photo_B3hw.shape[-2], self.photo_B3hw.shape[-1]
 
     def _settle_unit(self, start_B1hw: Tensor) -> None:
-        """The raw value that enters the pseudo depth as 1."""
+        """The raw value that enters the pseudo depth as 1, and the largest that a refined map may hold."""
         if not is_finite(start_B1hw):
             raise NonFiniteError("the depth network's answer for this photo is not finite", hint="Try another --model")
+        self._largest = DIVERGED * float(start_B1hw.max().clamp(min=1e-9))
         if self.config.unit == "standard":
             self.unit = float(start_B1hw.max() / standard_raw(start_B1hw).max())
 
@@ -192,7 +200,6 @@ class Refinement:
     ) -> Stopped | None:
         """Steps to the end of this restart; its answer joins ``runs``."""
         progress, begun = self.progress, time.monotonic()
-        saved = begun
         try:
             while progress.step < self.config.steps:
                 row = self._step(variables)
@@ -205,17 +212,19 @@ class Refinement:
                 if self._on_map is not None and progress.last_good_B1hw is not None:
                     self._on_map(progress.last_good_B1hw)
                 stop = bool(should_stop and should_stop())
-                if self.keeping is not None and (stop or now - saved >= self.keeping.seconds):
+                if self.keeping is not None and (stop or now - self._saved >= self.keeping.seconds):
                     self._save(variables)
-                    saved = time.monotonic()
+                    self._saved = time.monotonic()
                 if stop:
                     raise StopRequestedError
             with torch.no_grad():
                 self._keep(variables.raw(), "the refined map")
-        except NotFiniteTermError as problem:
-            return Stopped(progress.restart + 1, min(progress.step + 1, self.config.steps), problem.term)
+        except (NotFiniteTermError, _DivergedError) as error:
+            found = f"{error} is not finite" if isinstance(error, NotFiniteTermError) else str(error)
+            return Stopped(progress.restart + 1, min(progress.step + 1, self.config.steps), found)
         if progress.last_good_B1hw is not None:
             progress.runs.append(progress.last_good_B1hw)
+            progress.offsets.append(float(variables.offset.detach()))
         progress.restart, progress.step, progress.last_good_B1hw = progress.restart + 1, 0, None
         return None
 
@@ -231,11 +240,25 @@ class Refinement:
         if terms:
             total(terms, row).backward()  # type: ignore[no-untyped-call]
             self._check_gradients(variables)
+            self._note_level(row)
         variables.step()
         return row
 
+    def _note_level(self, row: Row) -> None:
+        """Where the noise level follows the run: the level ``t``, and the guidance without the level's weight."""
+        level = self.guidance.level(self._at()) if self.guidance is not None else None
+        if level is not None and level[1] > 0:
+            row["t"], row["guidance_raw"] = level[0], row["guidance"] / level[1]
+
+    def _at(self) -> float:
+        """Progress of this restart, 0..1."""
+        return self.progress.step / max(self.config.steps - 1, 1)
+
     def _keep(self, raw_B1hw: Tensor, name: str) -> None:
-        self.progress.last_good_B1hw = need_finite(raw_B1hw, name)
+        raw_B1hw = need_finite(raw_B1hw, name)
+        if float(raw_B1hw.max()) > self._largest:
+            raise _DivergedError(f"{name} is more than {DIVERGED:g} times the first one")
+        self.progress.last_good_B1hw = raw_B1hw
 
     def _check_gradients(self, variables: Variables) -> None:
         for name, group in variables.groups.items():
@@ -247,8 +270,8 @@ class Refinement:
         """The terms of the loss, weighted; scalars."""
         terms: dict[str, Tensor] = {}
         if self.guidance is not None:
-            at = self.progress.step / max(self.config.steps - 1, 1)
-            loss = self.guidance.loss(self._scene(raw_B1hw, offset), progress=at, generator=self.generator)
+            scene = self._scene(raw_B1hw, offset)
+            loss = self.guidance.loss(scene, progress=self._at(), generator=self.generator)
             terms["guidance"] = self.config.guidance.weight * loss
         if self.config.smoothness:
             terms["smoothness"] = self.config.smoothness * render.smoothness(raw_B1hw)
@@ -260,7 +283,7 @@ class Refinement:
     def _scene(self, raw_B1hw: Tensor, offset: Tensor) -> Scene:
         """The photo under a fresh draw of lights."""
         photo_B3hw, lights = self.photo_B3hw, self.config.lights
-        size = fitted_size(*self._size(), self.config.render) if self.config.render else self._size()
+        size = fitted_size(*self._size(), max(self._size()), shortest=self.config.render)
         if size != self._size():
             raw_B1hw, photo_B3hw = (_smaller(values, size) for values in (raw_B1hw, photo_B3hw))
         lighting = render.Lighting.sample(lights, self.generator).to(raw_B1hw)
@@ -274,9 +297,11 @@ class Refinement:
         """Unit normals (1, 3, h, w) of a raw map, by the configuration's camera, unit and convention."""
         config = self.config
         z_B1hw = render.pseudo_depth(raw_B1hw / self.unit, offset, scale=config.scale, shift=config.shift)
-        if config.camera == "orthographic":
-            return render.normals_orthographic(z_B1hw, convention=config.normals)
         height, width = z_B1hw.shape[-2:]
+        if config.camera == "orthographic":
+            if config.unit == "standard":
+                z_B1hw = z_B1hw * short_side_unit(height, width)
+            return render.normals_orthographic(z_B1hw, convention=config.normals)
         focal = config.focal * max(self._sides)
         fx, fy = focal * width / self._sides[1], focal * height / self._sides[0]
         return render.normals_pinhole(z_B1hw, fx, fy, (width - 1) / 2, (height - 1) / 2, convention=config.normals)

@@ -5,7 +5,7 @@ Training, the gate and the guidance all cut their patches here, so that the prio
 - Raw disparity is brought to one scale (:func:`standard_raw`): under orthographic normals the scale sets how steep
   relief is, and no two depth networks agree on it.
 - Normals are orthographic, in the ``surface`` convention: bumps are bumps, which matters to a prior that knows the
-  light.
+  light. The picture's short side is 2 units long, whichever way it is held (:func:`depth_as_seen`).
 - The rendering is :data:`RENDER` px on its short side. A *coarse* patch is the whole of it shrunk to :data:`PATCH` px
   on the short side, a *native* one is cut from it as it is.
 
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..geometry.normals import short_side_unit
 from ..nets.lighting import Lighting
 from ..nets.prior.denoiser import Conditions
 from .guidance import Scene
@@ -87,9 +88,15 @@ def _quantile(images: Sequence[Tensor], share: float) -> Tensor:
     )
 
 
+def depth_as_seen(raw_B1HW: Tensor, offset: Tensor | float = 0.0) -> Tensor:
+    """Depth (B, 1, H, W) whose orthographic normals the prior knows, of raw disparity at the standard scale."""
+    height, width = raw_B1HW.shape[-2:]
+    return pseudo_depth(raw_B1HW, offset) * short_side_unit(height, width)
+
+
 def prior_normals(raw_B1HW: Tensor, offset: Tensor | float = 0.0) -> Tensor:
     """Normals (B, 3, H, W) as the prior has seen them, of raw disparity at the standard scale."""
-    return normals_orthographic(pseudo_depth(raw_B1HW, offset))
+    return normals_orthographic(depth_as_seen(raw_B1HW, offset))
 
 
 def cut_patches(scene: Scene, native: tuple[bool, ...], generator: torch.Generator) -> Patches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def shared_guidance(
 def need_as_trained(guidance: Guidance, config: RefineConfig) -> Guidance:
     """The guidance again, after refusing a small prior that ``config`` would show what it has never seen.
 
-    They know depth at one scale, and those that know the light also know bumps from dents.
+    They know depth at one scale and from one camera, and those that know the light also know bumps from dents.
 
     Raises:
         ConfigError: says which settings it needs.
@@ -80,7 +81,9 @@ def need_as_trained(guidance: Guidance, config: RefineConfig) -> Guidance:
     from .guidance_small import RelightGuidance
 
     if isinstance(guidance, RelightGuidance):
-        needs = {"unit": "standard"} | ({"normals": "surface"} if guidance.net.conditional else {})
+        needs: dict[str, Any] = {"unit": "standard", "camera": "orthographic", "scale": 7.0, "shift": 0.1}
+        if guidance.net.conditional:
+            needs["normals"] = "surface"
         wrong = [name for name, value in needs.items() if getattr(config, name) != value]
         if wrong:
             given = ", ".join(f"{name} = {getattr(config, name)!r}" for name in wrong)

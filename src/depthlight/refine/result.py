@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.config import to_dict
-from ..geometry.normals import normals_orthographic, normals_pinhole, pseudo_depth
+from ..geometry.normals import normals_orthographic, normals_pinhole, pseudo_depth, short_side_unit
 from .anchor import Anchored
 from .config import RefineConfig
 
@@ -23,8 +23,10 @@ class RefineResult:
     """Depth of one photo before and after.
 
     Attributes:
-        before: (H, W) float32: the network's plain answer, as ``depthlight mono`` gives it.
-        after: (H, W) float32: with the change that refinement found; equal to ``before`` where it found none.
+        before: (H, W) float32: the network's plain answer at the working size, as ``depthlight mono`` gives it.
+        after: (H, W) float32: with the change that refinement found; equal to ``before`` where it found none. Relative
+            inverse depth has no negative values: where the change would lead below 0 it is 0.
+        clipped: the share of pixels, 0..1, where that happened.
         start, refined: (h, w) float32, the raw maps at working size: first answer, and mean of the restarts.
         runs: the raw map of each restart.
         history: a row per step: restart, step (from 1), the weighted terms of the loss, and their sum ``loss``.
@@ -32,6 +34,7 @@ class RefineResult:
         model, prior: which network and prior; ``prior`` is None where nothing guided.
         recipe, config: what was done.
         unit: the raw value that stands for 1 in the pseudo depth.
+        offsets: of each restart, what was learned of the pseudo depth's scale: it is ``scale + tanh(offset)``.
         seconds: wall time of the optimisation.
         anchored: ``after`` in metres, where measured depth was given.
     """
@@ -49,15 +52,20 @@ class RefineResult:
     config: RefineConfig
     unit: float
     seconds: float
+    clipped: float = 0.0
+    offsets: tuple[float, ...] = ()
     anchored: Anchored | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def normals(self, *, before: bool = False) -> NDArray[np.float32]:
         """(H, W, 3) unit normals of a map, x right, y up, z towards the viewer, by the camera of the configuration."""
         raw_HW = (self.before if before else self.after) / np.float32(self.unit)
-        depth_HW = pseudo_depth(raw_HW, scale=self.config.scale, shift=self.config.shift)
+        learned = 0.0 if before or not self.offsets else float(np.tanh(self.offsets).mean())
+        depth_HW = pseudo_depth(raw_HW, scale=self.config.scale + learned, shift=self.config.shift)
         height, width = depth_HW.shape
         if self.config.camera == "orthographic":
+            if self.config.unit == "standard":
+                depth_HW = depth_HW * np.float32(short_side_unit(height, width))
             normal_HW3 = normals_orthographic(depth_HW)
         else:
             focal = self.config.focal * max(height, width)
@@ -83,6 +91,8 @@ class RefineResult:
             "restarts_done": len(self.runs),
             "losses": {name: value for name, value in last.items() if name not in ("restart", "step")},
             "mean_change": float(change.mean()) / span if span else 0.0,  # share of the range before
+            "clipped": self.clipped,  # share of the pixels that the change would have led below 0
+            "offsets": list(self.offsets),
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
             **({} if self.anchored is None else {"anchor": self.anchored.summary()}),

@@ -34,7 +34,7 @@ from ..io.images import ImageSource
 from .config import RefineConfig
 from .guidance import Guidance
 from .keeping import Keeping, Row
-from .priors import load_guidance, need_as_trained, needs_photo
+from .priors import NONE, load_guidance, need_as_trained, needs_photo
 from .stereo import PairTensors, StereoRefinement
 from .stereo_config import StereoRefineConfig, load_stereo_recipe, stereo_changed
 from .stereo_result import StereoRefineResult
@@ -54,6 +54,7 @@ def refine_stereo(
     keep: Path | None = None,
     keep_seconds: float = 30.0,
     resume: bool = False,
+    overwrite: bool = False,
     on_step: Callable[[Row], None] | None = None,
     on_map: Callable[[NDArray[np.float32]], None] | None = None,
     should_stop: Callable[[], object] | None = None,
@@ -65,13 +66,15 @@ def refine_stereo(
     Args:
         left, right: the views; anything :func:`depthlight.io.images.as_image` takes, of one size.
         model: a name or file for :func:`depthlight.load`, or what it returned with ``backend="torch"``.
-        prior: of re-lighting, which the recipe turns on (``relight``): a name or file of a small prior, or a guidance.
+        prior: of re-lighting, which the recipe turns on (``relight``): a name or file of a small prior, or a guidance;
+            ``"none"`` turns it off.
         recipe: ``"fast"``, a ``.toml`` file, or a configuration.
         steps: laid over the recipe.
         max_disp: range to search, px; the model's own by default.
         device: ``auto``, ``cpu`` or ``cuda``; of what is loaded here.
         keep: folder for the state of the run; ``keep_seconds`` between two.
         resume: go on from the state in ``keep``, if there is one.
+        overwrite: begin anew where an unfinished run of the same is kept, which is refused otherwise.
         on_step: told the losses of every step.
         on_map: shown the disparity so far, (H, W) px, after every step.
         should_stop: asked before every pass and after every step; a true answer saves the state, if there is one, and
@@ -81,10 +84,10 @@ def refine_stereo(
         InputError: the pair, a name or a setting is not right, or the model is not one that can be adapted.
         LimitError: the pair and the range need more memory than is free.
         NonFiniteError: the network's own answer is not finite.
-        CheckpointError: the state to resume belongs to another refinement.
+        CheckpointError: the state to resume belongs to another refinement, or one would be lost.
     """
     begun = time.monotonic()
-    config = stereo_configured(recipe, steps=steps)
+    config = stereo_configured(recipe, steps=steps, prior=prior)
     pair = read_pair(left, right)
     keep_freed_memory()
     matcher, backend = adaptable(model, device)
@@ -98,14 +101,16 @@ def refine_stereo(
     def unpadded(values_BHW: Tensor) -> NDArray[np.float32]:
         return crop(values_BHW[0].cpu().numpy(), height, width)
 
+    keeping = None
+    if keep is not None:
+        asked = stereo_request(pair, plain, config, guidance)
+        keeping = Keeping(keep, asked, seconds=keep_seconds, resume=resume, overwrite=overwrite)
     run = StereoRefinement(
         backend.net,
         pair_tensors(pair, teacher, plain.max_disp, torch.device(backend.device)),
         config,
         guidance=guidance,
-        keeping=None
-        if keep is None
-        else Keeping(keep, stereo_request(pair, plain, config, guidance), seconds=keep_seconds, resume=resume),
+        keeping=keeping,
         on_map=None if on_map is None else lambda values: on_map(unpadded(values)),
     )
     outcome = run.run(on_step=on_step, should_stop=should_stop)
@@ -122,11 +127,15 @@ def refine_stereo(
     )
 
 
-def stereo_configured(recipe: str | StereoRefineConfig, *, steps: int | None = None) -> StereoRefineConfig:
-    """The recipe with what was given laid over it; see :func:`~.stereo_config.load_stereo_recipe` for the errors."""
-    if isinstance(recipe, str):
-        return load_stereo_recipe(recipe, {"steps": steps})
-    return stereo_changed(recipe, {"steps": steps})
+def stereo_configured(
+    recipe: str | StereoRefineConfig, *, steps: int | None = None, prior: str | Guidance | None = None
+) -> StereoRefineConfig:
+    """The recipe with what was given laid over it; see :func:`~.stereo_config.load_stereo_recipe` for the errors.
+
+    With the prior ``"none"`` it does not re-light.
+    """
+    given = {"steps": steps, "relight": 0.0 if prior == NONE else None}
+    return load_stereo_recipe(recipe, given) if isinstance(recipe, str) else stereo_changed(recipe, given)
 
 
 def relighting_prior(prior: str | Guidance | None, config: StereoRefineConfig, device: str) -> Guidance | None:
@@ -136,8 +145,8 @@ def relighting_prior(prior: str | Guidance | None, config: StereoRefineConfig, d
         InputError: a prior that nothing asks for, or one that reads; also what loading one raises.
     """
     if not config.relight:
-        if prior is not None:
-            raise InputError("a prior was given, and the recipe does not re-light", hint="Set relight in it, to 1 say")
+        if prior is not None and prior != NONE:
+            raise InputError("a prior was given, and the recipe does not re-light", hint="Set relight = 0.1 in it, say")
         return None
     shown = RefineConfig(unit="standard", normals="surface")
     if prior is None or isinstance(prior, str):

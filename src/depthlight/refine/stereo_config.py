@@ -18,6 +18,7 @@ RECIPES = Recipes(Path(__file__).parent / "recipes" / "stereo", "stereo recipe")
 Adapted = Literal["logits", "upsample", "disparity"]
 _ADAPTED: tuple[Adapted, ...] = ("logits", "upsample", "disparity")
 _LARGEST_SCALE = 4.0
+_MOST = {"seed": LARGEST_SEED, "steps": 10**6, "lights": 256}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,9 @@ class StereoRefineConfig:
             _need(name, getattr(self, name), positive=False)
         for name in ("steps", "lr_logits", "lr_upsample", "lr_disparity", "largest", "lights", "agreement", "visible"):
             _need(name, getattr(self, name), positive=True)
-        if self.seed > LARGEST_SEED:
-            raise ConfigError(f"seed is {self.seed}", expected=f"at most {LARGEST_SEED}")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ConfigError(f"{name} is {getattr(self, name)}", expected=f"at most {most}")
         rising = [*self.scales] == sorted({*self.scales})
         if not (rising and all(1 <= scale <= _LARGEST_SCALE for scale in self.scales)):
             raise ConfigError(f"scales are {list(self.scales)}", expected="rising numbers from 1 to 4")

@@ -7,7 +7,6 @@ besides ``before.npy`` and ``after.npy`` (px, (H, W) float32), ``difference.png`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry.rig import StereoRig
-from ..infer import folder as prediction
-from ..infer.folder import RESULT, clear, save_prediction
-from ..infer.metres import Metres, check_fits
+from ..infer.folder import save_prediction
+from ..infer.metres import Metres
+from ..infer.owned import BESIDE_REFINED_PAIR
 from ..io.atomic import atomic_path, atomic_write_bytes
-from ..io.charts import line_chart
 from ..io.colour import robust_range
 from ..io.pictures import map_panel, panel, write_image
-from .files import curve, side_by_side, table
+from .files import loss_pictures, side_by_side, table
 from .keeping import forget
 from .stereo_result import StereoRefineResult
 
 STATE = "state"
-_OWN = ("before.npy", "after.npy", "difference.png", "losses.png", "losses.csv", "refined.png")
-OWNED = (*prediction.OWNED, *_OWN)
 
 
 def save_stereo_refinement(
@@ -43,7 +39,7 @@ def save_stereo_refinement(
 ) -> dict[str, Any]:
     """Write everything about one stereo refinement; returns what ``result.json`` holds.
 
-    Files of an earlier run (:data:`OWNED`) are removed first, and the state of the run last.
+    Files of an earlier result (:mod:`depthlight.infer.owned`) are removed first, and the state of the run last.
 
     Args:
         folder: made if it is missing.
@@ -57,9 +53,20 @@ def save_stereo_refinement(
         LimitError: the voxels are too fine for the cloud; nothing is touched then either.
         OutputError: a file cannot be removed or written.
     """
-    if rig is not None:
-        check_fits(result.to_depth(rig), metres or Metres())
-    clear(folder, OWNED)
+
+    def more() -> tuple[list[str], dict[str, Any]]:
+        _write_beside(folder, result, left_HW3)
+        return [name for name in BESIDE_REFINED_PAIR if (folder / name).is_file()], result.summary()
+
+    # one that ended early answers no request, so that it is done again
+    answered = None if result.stopped else request
+    facts = save_prediction(folder, result.after, left_HW3, rig=rig, metres=metres, request=answered, more=more)
+    forget(folder / STATE)
+    return facts
+
+
+def _write_beside(folder: Path, result: StereoRefineResult, left_HW3: NDArray[np.uint8]) -> None:
+    """What a refinement has more than a prediction."""
     for name, values_HW in (("before.npy", result.before.disparity), ("after.npy", result.after.disparity)):
         with atomic_path(folder / name) as temporary:
             np.save(temporary, values_HW, allow_pickle=False)
@@ -67,15 +74,6 @@ def save_stereo_refinement(
         write_image(folder / name, picture)
     if result.history:
         atomic_write_bytes(folder / "losses.csv", table(result.history))
-    # without the request this is nobody's whole result yet
-    facts = save_prediction(folder, result.after, left_HW3, rig=rig, metres=metres)
-    files = [*facts["files"], *(name for name in _OWN if (folder / name).is_file())]
-    # one that ended early answers no request, so that it is done again
-    answered = {} if result.stopped else dict(request or {})
-    facts = {**facts, **result.summary(), "files": files, "request": answered}
-    atomic_write_bytes(folder / RESULT, json.dumps(facts, indent=2, allow_nan=False).encode())
-    forget(folder / STATE)
-    return facts
 
 
 def _pictures(result: StereoRefineResult, left_HW3: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
@@ -91,8 +89,4 @@ def _pictures(result: StereoRefineResult, left_HW3: NDArray[np.uint8]) -> dict[s
         "difference.png": difference,
         "refined.png": side_by_side([panel(left_HW3, "Left image"), before, after, difference]),
     }
-    if lines := curve(result.history):
-        pictures["losses.png"] = line_chart(
-            lines, title="Losses, smoothed", x_label="step", y_label="share of the first", points=False
-        )
-    return pictures
+    return pictures | loss_pictures(result.history)

@@ -12,8 +12,7 @@ from torch import Tensor
 from ..nets.lighting import Lighting, relight
 from .guidance import Guidance, Scene
 from .loop import fitted_size
-from .patches import RENDER, standard_raw
-from .render import normals_orthographic, pseudo_depth
+from .patches import RENDER, prior_normals, standard_raw
 
 LONGEST = 2 * RENDER
 
@@ -48,7 +47,7 @@ class StereoRelighting:
 
     def loss(self, disparity_BHW: Tensor, *, progress: float) -> Tensor:
         """A scalar; ``disparity_BHW`` is (1, H, W) px, ``progress`` 0..1 as in :class:`~.guidance.Guidance`."""
-        normal_B3hw = normals_orthographic(pseudo_depth(self._shrunk(disparity_BHW) / self._unit))
+        normal_B3hw = prior_normals(self._shrunk(disparity_BHW) / self._unit)
         lighting = Lighting.sample(self._lights, self.generator).to(normal_B3hw)
         relit_BL3hw = relight(self._photo_B3hw, normal_B3hw, lighting)
         scene = Scene(self._photo_B3hw, relit_BL3hw, lighting)

@@ -61,26 +61,6 @@ def brightness(photo_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(cv2.cvtColor(photo_HW3, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255)
 
 
-def fitted_slope(small_hw: NDArray[np.floating[Any]], large_HW: NDArray[np.floating[Any]]) -> float:
-    """How many units of ``large_HW`` one unit of ``small_hw`` is, by least squares with a free offset; 1 for flat maps.
-
-    Raises:
-        InputError: the two maps contradict each other.
-    """
-    small = np.asarray(small_hw, np.float64)
-    shrunk = _smaller(np.ascontiguousarray(large_HW, np.float32), small.shape[1], small.shape[0]).astype(np.float64)
-    variance = float(small.var())
-    if variance <= 1e-12 * max(float(np.square(small).mean()), 1e-30):
-        return 1.0
-    slope = float(((small - small.mean()) * (shrunk - shrunk.mean())).mean()) / variance
-    if slope <= 0:
-        raise InputError(
-            f"the network's answer at {small.shape[1]}×{small.shape[0]} px contradicts the one at full size",
-            hint="Refine at a larger size (longest in the recipe)",
-        )
-    return slope
-
-
 def _mean(values_hw: NDArray[np.float32]) -> NDArray[np.float32]:
     side = 2 * RADIUS + 1
     return np.asarray(cv2.blur(values_hw, (side, side), borderType=cv2.BORDER_REFLECT), np.float32)
