@@ -59,6 +59,26 @@ def test_scale_and_shift_with_a_third_of_the_anchors_wrong(seed):
     assert relative_error(found.depth, depth).max() < 0.05
 
 
+def test_where_the_network_is_wrong_anchors_bear_each_other_out():
+    depth = scene()
+    wrong = relative(depth)
+    wrong[:30, :40] += np.float32(1.5) + np.linspace(0, 0.5, 40, dtype=np.float32)  # a wall that is seen far too near
+    measured = anchors(depth, count=800)
+    found = depthlight.anchor(wrong, measured)
+    there, far_off = measured > 0, relative_error(measured, depth) > 0.2
+    corner = np.zeros_like(there)
+    corner[3:27, 3:37] = True
+    assert found.trusted_HW[there & ~far_off & corner].mean() > 0.95
+    assert found.trusted_HW[there & far_off].mean() < 0.05
+    assert np.median(relative_error(found.depth, depth)[corner]) < 0.02
+
+
+def test_a_map_full_of_anchors():
+    depth = scene()
+    found = depthlight.anchor(relative(depth), depth)
+    assert found.trusted == 1 and relative_error(found.depth, depth).max() < 1e-3
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.floats(0.01, 100), st.floats(-10, 10))
 def test_the_relative_maps_own_scale_and_shift_do_not_matter(scale, shift):

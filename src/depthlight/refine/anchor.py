@@ -2,8 +2,9 @@
 
 First one scale and one shift for the whole photo, robust against wrong anchors: pairs of anchors propose, the largest
 agreement wins, and reweighted least squares with Tukey's weights settles it (RANSAC, Fischler & Bolles 1981; Beaton &
-Tukey 1974). Then a smooth field corrects what is left, so that the result passes through the trusted anchors and keeps
-the network's detail between them; it does not cross the network's own depth edges. Needs no torch.
+Tukey 1974). Anchors that fit are trusted, and those that their neighbours bear out. Then a smooth field corrects what
+is left, so that the result passes through the trusted anchors and keeps the network's detail between them; it does not
+cross the network's own depth edges. Needs no torch.
 
 Shapes: H × W the photo, N anchors. Inverse depth in 1/m, depth in metres along the optical axis.
 """
@@ -28,6 +29,8 @@ _SAMPLE = 20_000  # anchors that vote and fit; more change nothing
 _TUKEY = 4.685  # robust standard deviations at which an anchor counts no more
 _SIGMA = 1.4826  # standard deviations per median absolute deviation
 _ROUNDS = 30
+_PER_CELL = 4
+_LEAST_NEIGHBOURS = 6  # that make a vote
 _SMALLEST = 24  # px of the shorter side of the coarsest grid of the correction
 _ITERATIONS = 60  # of conjugate gradients on every grid
 
@@ -38,7 +41,8 @@ class AnchorConfig:
 
     Attributes:
         tolerance: relative difference of inverse depth within which an anchor agrees with a proposed scale and shift.
-        least_agreement: share of the anchors that must agree; fewer, and the two maps do not show the same scene.
+        least_agreement: share of the anchors that must agree, or the two maps do not show the same scene; and of an
+            anchor's neighbours for it to be trusted where the map is wrong.
         smoothness: of the correction, against passing through the anchors; 0 leaves the correction out.
         edge: jump of inverse depth between neighbours, as a share of the map's range, that holds the correction back.
         farthest: results beyond this many times the deepest trusted anchor are unknown.
@@ -120,8 +124,11 @@ def anchor(
     inverse_HW, measured_HW, valid_HW = _checked(inverse_HW, depth_HW, valid_HW)
     relative_N, target_N = inverse_HW[valid_HW], 1 / measured_HW[valid_HW]
     scale, shift = _fit(*_some(relative_N, target_N), config)
+    fitted_N = scale * relative_N + shift
+    believed_N = _trust(target_N - fitted_N, fitted_N, config)
+    borne_out_N = _borne_out(np.argwhere(valid_HW), target_N, target_N - fitted_N, believed_N > 0, config)
     trust_HW = np.zeros(inverse_HW.shape)
-    trust_HW[valid_HW] = _trust(target_N - (scale * relative_N + shift), scale * relative_N + shift, config)
+    trust_HW[valid_HW] = np.where(borne_out_N, 1.0, believed_N)
     aligned_HW = scale * inverse_HW + shift
     residual_HW = np.where(valid_HW, np.divide(1, measured_HW, where=valid_HW, out=np.zeros_like(measured_HW)), 0)
     residual_HW = np.where(trust_HW > 0, residual_HW - aligned_HW, 0)
@@ -285,6 +292,46 @@ def _trust(residual_N: Floats, fitted_N: Floats, config: AnchorConfig) -> Floats
     sigma = _SIGMA * float(np.median(near_N)) if near_N.size else config.tolerance
     reach = _TUKEY * max(sigma, 1e-4)
     return np.asarray(np.square(np.maximum(1 - np.square(relative_N / reach), 0)), np.float64)
+
+
+def _borne_out(
+    place_N2: NDArray[np.integer[Any]],
+    target_N: Floats,
+    residual_N: Floats,
+    believed_N: NDArray[np.bool_],
+    config: AnchorConfig,
+) -> NDArray[np.bool_]:
+    """Which anchors have neighbours that agree with them: in what scale and shift leave, or in depth.
+
+    Where the network is wrong, right measurements do not fit its map; they do fit each other. Agreement in depth counts
+    only from neighbours that do not fit the map either: elsewhere the map knows better. The neighbours are those in the
+    3 x 3 cells around, of a grid with about :data:`_PER_CELL` anchors to a cell.
+    """
+    step = math.ceil(len(target_N) / _SAMPLE)
+    extent = np.ptp(place_N2, axis=0) + 1
+    side = max(1.0, math.sqrt(_PER_CELL * step * float(np.prod(extent)) / len(target_N)))
+    cell_N2 = ((place_N2 - place_N2.min(axis=0)) / side).astype(int)
+    members, voters = _by_cell(cell_N2, np.arange(len(cell_N2))), _by_cell(cell_N2, np.arange(0, len(cell_N2), step))
+    found_N = np.zeros(len(target_N), np.bool_)
+    for (row, column), mine in members.items():
+        around = [voters.get((row + dy, column + dx)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+        theirs = np.concatenate([part for part in around if part is not None] or [np.zeros(0, int)])
+        reach_m1 = config.tolerance * target_N[mine, None]
+        agrees = (np.abs(target_N[mine, None] - target_N[theirs]) <= reach_m1) & ~believed_N[theirs]
+        agrees |= np.abs(residual_N[mine, None] - residual_N[theirs]) <= reach_m1
+        other = mine[:, None] != theirs
+        count_m = other.sum(1)
+        found_N[mine] = (count_m >= _LEAST_NEIGHBOURS) & ((agrees & other).sum(1) >= config.least_agreement * count_m)
+    return found_N
+
+
+def _by_cell(cell_N2: NDArray[np.integer[Any]], of: NDArray[np.integer[Any]]) -> dict[tuple[int, int], NDArray[Any]]:
+    """The indices ``of`` anchors, by the cell they lie in."""
+    cells = cell_N2[of]
+    order = np.lexsort((cells[:, 1], cells[:, 0]))
+    ends = np.flatnonzero(np.any(np.diff(cells[order], axis=0) != 0, axis=1)) + 1
+    parts = np.split(of[order], ends)
+    return {(int(cell_N2[part[0], 0]), int(cell_N2[part[0], 1])): part for part in parts}
 
 
 def _relative_error(inverse_HW: Floats, measured_HW: Floats, where_HW: NDArray[np.bool_]) -> float:
