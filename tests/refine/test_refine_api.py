@@ -88,6 +88,10 @@ def test_wrong_requests(photo, model, quick):
         depthlight.refine(photo, model=model, recipe="fsat")
     with pytest.raises(InputError, match="takes no prompt"):
         depthlight.refine(photo, model=model, prior="relight.synth-v1", prompt="a chair")
+    with pytest.raises(InputError, match="prompt would change nothing"):
+        depthlight.refine(photo, model=model, prior="none", prompt="a chair", recipe=quick())
+    with pytest.raises(InputError, match="precision would change nothing"):
+        depthlight.refine(photo, model=model, prior="none", precision="bf16", recipe=quick())
     with pytest.raises(ConfigError, match="steps"):
         depthlight.refine(photo, model=model, prior="none", steps=0)
     with pytest.raises(InputError, match="nowhere"):

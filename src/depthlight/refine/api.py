@@ -125,6 +125,7 @@ def refine_photo(
         CheckpointError: the state to resume belongs to another refinement, or one would be lost.
     """
     config = configured(recipe, steps=steps, restarts=restarts, seed=seed, prompt=prompt)
+    _need_use(prior, config, {"prompt": prompt is not None, "precision": precision != "fp32"})
     photo_HW3 = as_image(image, name="the photo")
     if min(photo_HW3.shape[:2]) < SMALLEST:
         height, width = photo_HW3.shape[:2]
@@ -280,6 +281,14 @@ def _model(model: str | MonoModel | None, device: str) -> MonoModel:
     from ..infer.mono import load_mono
 
     return load_mono(model, device=device)
+
+
+def _need_use(prior: str | Guidance | None, config: RefineConfig, given: Mapping[str, bool]) -> None:
+    """Refuse what is for a prior that is to be loaded, where none is."""
+    used = config.guidance.weight and prior != priors.NONE and (prior is None or isinstance(prior, str))
+    idle = [name for name, is_given in given.items() if is_given]
+    if idle and not used:
+        raise InputError(f"{' and '.join(idle)} would change nothing", hint="Give it with the name of a prior, or not at all")
 
 
 def _guidance(
