@@ -24,6 +24,7 @@ from ..core.errors import ConfigError, InputError
 from ..data.loader import Samples
 from ..data.mono import MonoAugmentConfig, MonoSample, mono_geometry
 from ..nets.lighting import Lighting, relight
+from ..nets.ops import gaussian_blur
 from ..nets.prior.denoiser import Conditions, Denoiser
 from ..nets.prior.diffusion import add_noise, velocity
 from ..refine.guidance import Scene
@@ -36,6 +37,7 @@ from ..refine.patches import (
     prior_normals,
     smooth_steps,
     standard_raw,
+    with_slopes,
 )
 from ..refine.render import normals_orthographic
 
@@ -147,25 +149,13 @@ def corrupted_normals(raw_11HW: Tensor, other_11HW: Tensor, generator: torch.Gen
     found = {"true": true_13HW}
     for name, factor in _SLOPES.items():
         found[name] = with_slopes(true_13HW, factor)
-    relief_11HW = _smooth(torch.randn(depth_11HW.shape, generator=generator), _RELIEF_PX)
+    relief_11HW = gaussian_blur(torch.randn(depth_11HW.shape, generator=generator), _RELIEF_PX)
     found["noisy"] = normals_orthographic(depth_11HW * (1 + _RELIEF * relief_11HW / relief_11HW.std()))
     found["flipped"] = with_slopes(true_13HW, -1.0)
     foreign_13HW = prior_normals(other_11HW)
     size = (int(raw_11HW.shape[2]), int(raw_11HW.shape[3]))
     found["foreign"] = F.normalize(F.interpolate(foreign_13HW, size, mode="bilinear"), dim=1)
     return found
-
-
-def with_slopes(normal_B3HW: Tensor, factor: float) -> Tensor:
-    """Normals of the surface with every slope multiplied."""
-    return F.normalize(torch.cat([normal_B3HW[:, :2] * factor, normal_B3HW[:, 2:]], 1), dim=1)
-
-
-def _smooth(values_11HW: Tensor, sigma: float) -> Tensor:
-    reach = round(3 * sigma)
-    taps = torch.exp(-torch.arange(-reach, reach + 1.0).square() / (2 * sigma**2))
-    values_11HW = F.conv2d(values_11HW, taps.view(1, 1, -1, 1), padding=(reach, 0))
-    return F.conv2d(values_11HW, taps.view(1, 1, 1, -1), padding=(0, reach))
 
 
 def _measure(

@@ -10,6 +10,7 @@ in the correlation also N = B·G, t tiles of x columns, v columns of the right m
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from typing import Literal
 
@@ -227,6 +228,15 @@ def convex_upsample_quarter_reference(
     near = F.unfold(_pad(factor * at_least_float32(disp_B1hw), border), 3).view(batch, 9, 1, 1, height, width)
     cells_Bffhw = (weights * near).sum(1)
     return cells_Bffhw.permute(0, 3, 1, 4, 2).reshape(batch, 1, factor * height, factor * width)
+
+
+def gaussian_blur(values_B1HW: Tensor, sigma: float) -> Tensor:
+    """The maps, each averaged by a Gaussian of ``sigma`` px; beyond the border the last row or column goes on."""
+    reach = math.ceil(3 * sigma)
+    taps = torch.exp(-torch.arange(-reach, reach + 1.0).square() / (2 * sigma**2)).to(values_B1HW)
+    taps = taps / taps.sum()
+    padded = F.pad(values_B1HW, (reach,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
 
 
 def _neighbours(x_B1hw: Tensor, border: Border) -> Tensor:

@@ -288,7 +288,9 @@ def _need_use(prior: str | Guidance | None, config: RefineConfig, given: Mapping
     used = config.guidance.weight and prior != priors.NONE and (prior is None or isinstance(prior, str))
     idle = [name for name, is_given in given.items() if is_given]
     if idle and not used:
-        raise InputError(f"{' and '.join(idle)} would change nothing", hint="Give it with the name of a prior, or not at all")
+        raise InputError(
+            f"{' and '.join(idle)} would change nothing", hint="Give it with the name of a prior, or not at all"
+        )
 
 
 def _guidance(

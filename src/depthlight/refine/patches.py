@@ -99,6 +99,11 @@ def prior_normals(raw_B1HW: Tensor, offset: Tensor | float = 0.0) -> Tensor:
     return normals_orthographic(depth_as_seen(raw_B1HW, offset))
 
 
+def with_slopes(normal_B3HW: Tensor, factor: Tensor | float) -> Tensor:
+    """Normals of the surface with every slope multiplied, by a number or (B, 1, 1, 1)."""
+    return F.normalize(torch.cat([normal_B3HW[:, :2] * factor, normal_B3HW[:, 2:]], 1), dim=1)
+
+
 def cut_patches(scene: Scene, native: tuple[bool, ...], generator: torch.Generator) -> Patches:
     """One patch of every image under every light, at random places; N = B·L, image by image.
 

@@ -15,6 +15,10 @@ class PriorConfig:
     ``coarse`` and ``native`` are patches per image at the two scales. ``near`` and ``shift`` are the ranges of scale
     and offset (:func:`depthlight.refine.patches.standard_raw`). ``drop_all`` is the share of patches that are told
     neither photo nor light, ``drop_light`` of those told the photo alone.
+
+    ``wrong`` is the share of patches that are lit by a wrong map (:mod:`.wrong_depth`), from which the true picture is
+    still to be found. Half of the wrong maps begin with the answers of ``estimator``, a depth model of single photos;
+    where none is named, all are made from the truth.
     """
 
     augment: MonoAugmentConfig = field(default_factory=MonoAugmentConfig)
@@ -24,6 +28,8 @@ class PriorConfig:
     shift: tuple[float, float] = (0.0, 1.0)
     drop_all: float = 0.1
     drop_light: float = 0.1
+    wrong: float = 0.0
+    estimator: str = ""
 
     def __post_init__(self) -> None:
         if min(self.coarse, self.native) < 0 or self.coarse + self.native < 1:
@@ -32,3 +38,7 @@ class PriorConfig:
             raise ConfigError("prior.near and prior.shift", expected="0 < smallest <= largest; shift within 0..1")
         if min(self.drop_all, self.drop_light) < 0 or self.drop_all + self.drop_light > 1:
             raise ConfigError("prior.drop_all and prior.drop_light", expected="shares that sum to at most 1")
+        if not 0 <= self.wrong <= 1:
+            raise ConfigError(f"prior.wrong is {self.wrong}", expected="a share, 0 to 1")
+        if self.estimator and not self.wrong:
+            raise ConfigError("prior.estimator is for wrong maps", expected="prior.wrong above 0")

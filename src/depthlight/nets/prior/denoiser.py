@@ -5,7 +5,7 @@ sizes: shading is smooth, and a block at full size costs as much time as four at
 
 What the network is told is also what the picture was made of: it estimates the slopes behind the noisy picture, the
 photo is re-lit by them in the told light, and the rest is learned as a correction. So it need not learn how to render,
-and what it knows is shape.
+and what it knows is shape. A map of trust says where that picture counts for more than the noisy one.
 
 Shape legend: N patches, P patch side (a multiple of 8), C channels, E embedding. Images are sRGB in 0..1; the re-lit
 image and its noisy version live in [-1, 1].
@@ -106,7 +106,7 @@ class Denoiser(nn.Module):
             self.rise.append(nn.Conv2d(width, before, 1) if level else nn.Identity())
         self.middle = nn.ModuleList([_Block(widths[-1], widths[-1], embedding), _Attention(widths[-1])])
         self.head = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU())
-        self.out = nn.Conv2d(widths[0], 6 if config.conditional else 3, 3, padding=1)
+        self.out = nn.Conv2d(widths[0], 7 if config.conditional else 3, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
@@ -139,8 +139,10 @@ class Denoiser(nn.Module):
         v = out[:, :3] + out[:, 3:4] * conditions.photo_N3PP * conditions.photo_on_N[:, None, None, None]
         alpha, sigma = alpha_sigma(t_N)
         known = (conditions.photo_on_N * conditions.light_on_N)[:, None, None, None]
-        # v of the picture that the slopes give, times sigma²: with little noise, the noisy picture itself knows best
-        return v + known * sigma * (alpha * noisy_N3PP - self._picture(out[:, 4:], conditions))
+        # v of the picture that the slopes give, times sigma²: with little noise, the noisy picture itself knows best,
+        # unless it was lit by wrong normals
+        trust_N1PP = sigma + out[:, 6:]
+        return v + known * trust_N1PP * (alpha * noisy_N3PP - self._picture(out[:, 4:6], conditions))
 
     def _picture(self, slopes_N2PP: Tensor, told: Conditions) -> Tensor:
         """The photo in its light, with the estimated relief, in [-1, 1]."""
