@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -31,6 +33,25 @@ def test_what_is_freed_in_the_heap_is_known():
     del small
     assert freed_memory() - before > 80_000_000
     del last
+
+
+TRIM = """
+import ctypes
+from depthlight.core.memory import freed_memory
+small = [bytearray(60_000) for _ in range(2000)]
+last = bytearray(60_000)
+del small
+print(freed_memory())
+ctypes.CDLL(None).malloc_trim(0)
+print(freed_memory())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
+def test_what_was_handed_back_does_not_count_as_kept():
+    done = subprocess.run([sys.executable, "-c", TRIM], capture_output=True, text=True, check=True, timeout=60)
+    kept, trimmed = map(int, done.stdout.split())
+    assert kept > 80_000_000 and trimmed < 40_000_000
 
 
 def test_a_system_that_does_not_tell_has_a_stated_cap(monkeypatch):

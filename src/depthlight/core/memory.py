@@ -11,7 +11,7 @@ from pathlib import Path
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 _MALLINFO_FIELDS = 10
-_FORDBLKS = 8  # among them: bytes in free blocks
+_HBLKHD, _UORDBLKS, _FORDBLKS = 4, 7, 8  # among them: bytes mapped apart, in use, in free blocks
 CAP_WHERE_UNKNOWN = 8 * 2**30  # bytes, where the system does not tell what is free
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -29,12 +29,18 @@ def keep_freed_memory() -> bool:
 
 
 def freed_memory() -> int:
-    """Bytes that this process has freed and glibc has kept, to be used again; 0 where that is not known."""
+    """Bytes that this process has freed and glibc has kept, to be used again; 0 where that is not known.
+
+    Never more than the process holds beside what is in use: blocks stay on glibc's list when their pages have been
+    handed back (``malloc_trim``, which libraries call).
+    """
     mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None) if platform.libc_ver()[0] == "glibc" else None
     if mallinfo is None:  # before glibc 2.33
         return 0
     mallinfo.restype = _Mallinfo
-    return int(mallinfo().fields[_FORDBLKS])
+    fields = mallinfo().fields
+    free, used = int(fields[_FORDBLKS]), int(fields[_UORDBLKS] + fields[_HBLKHD])
+    return min(free, max(0, _anonymous_memory() - used))
 
 
 class _Mallinfo(ctypes.Structure):
@@ -43,11 +49,23 @@ class _Mallinfo(ctypes.Structure):
 
 def resident_memory() -> int:
     """Bytes of memory that this process holds; 0 where the system does not tell."""
+    return _held()[0]
+
+
+def _anonymous_memory() -> int:
+    """Of them, those that are no file's."""
+    resident, shared = _held()
+    return resident - shared
+
+
+def _held() -> tuple[int, int]:
+    """Resident bytes, and those of them that are shared with files; zeros where the system does not tell."""
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
+        _, resident, shared = Path("/proc/self/statm").read_text(encoding="ascii").split()[:3]
+        page = os.sysconf("SC_PAGE_SIZE")
+        return int(resident) * page, int(shared) * page
+    except (OSError, ValueError):
+        return 0, 0
 
 
 def available_memory() -> int:
