@@ -102,6 +102,19 @@ def test_the_slopes_it_finds_are_the_renderers() -> None:
     torch.testing.assert_close(found, lit(told, (0.7, -0.4)), atol=1e-5, rtol=1e-5)
 
 
+def test_highlights_keep_float32_under_autocast() -> None:
+    net = Denoiser(DenoiserConfig.tiny())
+    assert net.out.bias is not None
+    net.out.bias.data[4:6] = torch.tensor([0.25, -0.5])  # exact in 16 bits
+    noisy, _, told = some()
+    told = replace(told, light_N6=torch.tensor([[0.5, -0.3, 0.8, 1.0, 1.0, 7.0]]).expand(3, 6))  # shininess 128
+    t_N = torch.full((3,), 0.5)
+    with torch.no_grad():
+        whole = net(noisy, t_N, told)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(net(noisy, t_N, told), whole, atol=1e-5, rtol=0)
+
+
 def test_the_default_is_as_large_as_it_is_said_to_be() -> None:
     for conditional in (True, False):
         count = sum(p.numel() for p in Denoiser(DenoiserConfig(conditional=conditional)).parameters())

@@ -165,7 +165,14 @@ def test_a_run_ends_in_a_model_that_loads(
     config = make(network_config=kind, evaluate={"folder": str(scenes), "list": str(listed)})
     with pytest.raises(InputError, match="1 scenes; expected 2 or more"):
         Run(config, tmp_path / "alone", quiet=True).run()
+    holed = tmp_path / "holed"
+    shutil.copytree(scenes, holed)
+    truth = cv2.imread(str(holed / "3" / "disp.png"), cv2.IMREAD_UNCHANGED)
+    truth[:40, :40] = 0
+    cv2.imwrite(str(holed / "3" / "disp.png"), truth)
     listed.write_text("3\n5\n")
+    with pytest.raises(InputError, match="3 has pixels without truth"):  # and not after an hour
+        Run(replace(config, evaluate=replace(config.evaluate, folder=str(holed))), tmp_path / "holes", quiet=True).run()
     assert Run(config, tmp_path / "run", quiet=True).run() == 0
     prior = load_prior(tmp_path / "run" / "model.safetensors")
     assert prior.net.conditional == conditional and prior.lineage[-1]["samples"] == 8
@@ -195,6 +202,12 @@ def test_the_recipes_are_of_this_task() -> None:
         load_config("prior", settings=["stage=2"])
     with pytest.raises(ConfigError):
         PriorConfig(coarse=0, native=0)
+
+
+def test_who_is_told_nothing_cannot_tell_wrong_from_right(make: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    config = make(network_config={**NETWORK, "conditional": False}, prior={"wrong": 0.5})
+    with pytest.raises(ConfigError, match="told photo and light"):
+        Run(config, tmp_path, quiet=True).run()
 
 
 def telltale(seed: int) -> tuple[np.ndarray, np.ndarray]:

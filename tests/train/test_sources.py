@@ -103,4 +103,6 @@ def test_every_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert config.start == str(tmp_path / "weights/x.safetensors")
     assert config.teacher.models == ("light", str(tmp_path / "y.safetensors"))
     assert (config.teacher.labels, config.teacher.sky) == (str(tmp_path / "labels"), "")
+    told = load_config("prior", settings=["prior.estimator='z.safetensors'"])
+    assert with_absolute_paths(told).prior.estimator == str(tmp_path / "z.safetensors")
     assert config.evaluate.folder == str(tmp_path / "scenes") and config.evaluate.list == str(tmp_path / "list.txt")

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from depthlight.core.errors import ConfigError
+from depthlight.core.errors import ConfigError, InputError
+from depthlight.nets.mono.small import MonoSmall
 from depthlight.nets.prior.denoiser import Conditions
 from depthlight.nets.prior.diffusion import alpha_sigma
 from depthlight.refine.patches import prior_normals
@@ -44,6 +45,11 @@ def test_what_is_not_known_stays_out_of_what_is_blurred() -> None:
     assert normals(WrongDepth(), raw).isfinite().all()
 
 
+class Wall(torch.nn.Module):
+    def forward(self, photo: Tensor) -> Tensor:
+        return torch.ones_like(photo[:, :1])
+
+
 def test_every_other_map_begins_with_what_the_estimator_answers() -> None:
     def facing(wrong: WrongDepth) -> int:
         found = [normals(wrong, maps(), seed)[:, 2].mean((1, 2)) for seed in range(8)]
@@ -51,7 +57,7 @@ def test_every_other_map_begins_with_what_the_estimator_answers() -> None:
 
     wrong: Any = WrongDepth()
     assert facing(wrong) == 0
-    wrong.net = lambda photo: torch.ones_like(photo[:, :1])
+    wrong.net = Wall()
     # half of the 96, less those with somebody else's scene or relief on top
     assert 10 <= facing(wrong) <= 48
 
@@ -75,6 +81,12 @@ def test_the_true_picture_is_wanted_of_a_wrong_one(t: float) -> None:
     expected = apart / sigma.flatten().square()
     expected[wrong] = apart[wrong] / max(float(sigma[0]) ** 2, 0.2)
     torch.testing.assert_close(error, expected)
+
+
+def test_an_estimator_of_metres_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MonoSmall, "quantity", "depth")
+    with pytest.raises(InputError, match="mono answers depth; expected relative inverse depth"):
+        WrongDepth("mono")
 
 
 def test_settings() -> None:

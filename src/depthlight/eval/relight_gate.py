@@ -94,10 +94,9 @@ def run_gate(
         InputError: contrast with a prior that is told nothing, or fewer than two scenes.
     """
     need_scenes(scenes)
+    chosen = _chosen(scenes, config)
     if config.contrast and not net.conditional:
         raise InputError("an unconditional prior has no conditions to withhold", expected="contrast off")
-    count = min(config.images, len(scenes))
-    chosen = [round(i * len(scenes) / count) for i in range(count)]
     losses = []
     _, other_11HW = whole_image(scenes[chosen[-1]])
     for index in chosen:
@@ -106,7 +105,12 @@ def run_gate(
         view = photo_13HW, raw_11HW, other_11HW
         losses.append(_measure(net, view, config, index, device or torch.device("cpu")))
         other_11HW = raw_11HW
-    return {"config": to_dict(config), "scenes": scenes.name, "images": count, **_summary(np.stack(losses), config)}
+    return {
+        "config": to_dict(config),
+        "scenes": scenes.name,
+        "images": len(chosen),
+        **_summary(np.stack(losses), config),
+    }
 
 
 def need_scenes(scenes: Samples) -> None:
@@ -117,6 +121,24 @@ def need_scenes(scenes: Samples) -> None:
     """
     if len(scenes) < 2:
         raise InputError(f"{scenes.name} has {len(scenes)} scenes", expected="2 or more")
+
+
+def need_whole_truth(scenes: Samples, config: GateConfig) -> None:
+    """Read the scenes that a gate would take, so that a bad one is told before it.
+
+    Raises:
+        InputError: see :func:`need_scenes` and :func:`whole_image`.
+        DepthlightError: a scene cannot be read.
+    """
+    need_scenes(scenes)
+    for index in _chosen(scenes, config):
+        whole_image(scenes[index])
+
+
+def _chosen(scenes: Samples, config: GateConfig) -> list[int]:
+    """Spread evenly."""
+    count = min(config.images, len(scenes))
+    return [round(i * len(scenes) / count) for i in range(count)]
 
 
 def whole_image(sample: MonoSample) -> tuple[Tensor, Tensor]:

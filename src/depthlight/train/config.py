@@ -210,6 +210,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         ),
         evaluate=replace(scenes, folder=_absolute(scenes.folder), list=_absolute(scenes.list)),
         mono=replace(mono, photos=_absolute(mono.photos)),
+        prior=replace(config.prior, estimator=_absolute_model(config.prior.estimator)),
     )
 
 

@@ -10,9 +10,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ..core.errors import ConfigError
 from ..data.mono import MonoBatch, MonoRecipe, MonoScenes
 from ..data.scenes import read_list
-from ..eval.relight_gate import CORRUPTIONS, GateConfig, gate_figure, need_scenes, run_gate
+from ..eval.relight_gate import CORRUPTIONS, GateConfig, gate_figure, need_whole_truth, run_gate
 from ..eval.relight_sheet import draw_sheet
 from ..nets.prior.denoiser import Denoiser
 from ..nets.prior.load import build
@@ -41,6 +42,8 @@ class PriorTask(Task):
         return Start(build(family, network), family, network)
 
     def stage(self, net: Any, autocast: Autocast) -> Stage:
+        if self.config.prior.wrong and not net.conditional:
+            raise ConfigError("prior.wrong is for a network that is told photo and light", expected="0")
         return Denoising(self.config.prior, self.config.seed, autocast)
 
     def batches(self, position: int, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[MonoBatch]:
@@ -52,7 +55,7 @@ class PriorTask(Task):
         if not wanted.folder:
             return None
         scenes = MonoScenes(wanted.folder, read_list(wanted.list) if wanted.list else None)
-        need_scenes(scenes)  # before hours of training, not after
+        need_whole_truth(scenes, QUICK)  # before hours of training, not after
 
         def measure(net: nn.Module, device: torch.device, check: Callable[[], None]) -> dict[str, float]:
             denoiser = cast(Denoiser, net).eval()

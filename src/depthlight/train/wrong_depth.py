@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..core.errors import InputError
 from ..nets.ops import gaussian_blur
 from ..refine.patches import depth_as_seen, standard_raw, with_slopes
 from ..refine.render import normals_orthographic
@@ -38,6 +39,10 @@ class WrongDepth:
             from ..infer.mono import load_mono  # loads a network
 
             self.net = load_mono(estimator, device="cpu").net.eval().requires_grad_(False)
+            if self.net.quantity != "inverse_depth":
+                raise InputError(
+                    f"prior.estimator {estimator} answers {self.net.quantity}", expected="relative inverse depth"
+                )
 
     @torch.no_grad()
     def normals(
@@ -86,7 +91,7 @@ class WrongDepth:
     def _estimated(self, photo_B3HW: Tensor, near_B: Tensor, shift_B: Tensor) -> Tensor | None:
         if self.net is None:
             return None
-        answer_B1HW = self.net(photo_B3HW).float()
+        answer_B1HW = self.net.to(photo_B3HW.device)(photo_B3HW).float()
         # an answer of nothing but zeros has no scale
         return standard_raw(answer_B1HW.clamp(min=1e-6), near_B, shift_B)
 

@@ -142,7 +142,9 @@ class Denoiser(nn.Module):
         # v of the picture that the slopes give, times sigma²: with little noise, the noisy picture itself knows best,
         # unless it was lit by wrong normals
         trust_N1PP = sigma + out[:, 6:]
-        return v + known * trust_N1PP * (alpha * noisy_N3PP - self._picture(out[:, 4:6], conditions))
+        with torch.autocast(out.device.type, enabled=False):  # highlights take powers: 16 bits are not enough
+            picture_N3PP = self._picture(out[:, 4:6].to(conditions.photo_N3PP.dtype), conditions)
+        return v + known * trust_N1PP * (alpha * noisy_N3PP - picture_N3PP)
 
     def _picture(self, slopes_N2PP: Tensor, told: Conditions) -> Tensor:
         """The photo in its light, with the estimated relief, in [-1, 1]."""
