@@ -4,7 +4,8 @@ Usage: refine_evidence.py --scenes DIR --out DIR [--list FILE] [--damage] [--row
                           [--model NAME] [--prior NAME] [--plain-prior NAME] (run | table)
 
 DIR of --scenes holds scene folders (image + depth, or left view + disparity). With --damage the first 24 of every 64
-images stay clean and 8 each are darkened, noisy, foggy, blurred and JPEG-damaged, the same at every call. ``run``
+images of DIR stay clean and 8 each are darkened, noisy, foggy, blurred and JPEG-damaged, the same at every call and
+whatever --list takes of them. ``run``
 writes one JSON file per image and row, and when called again does only what is missing; ``table`` prints Markdown.
 """
 
@@ -58,6 +59,11 @@ def damage_of(index: int) -> str:
             return name
         place -= count
     raise AssertionError("the shares cover every place")
+
+
+def damages(scenes: DepthScenes) -> dict[str, str]:
+    """What happens to each scene of a whole set, by its name."""
+    return {scenes.sample_name(index): damage_of(index) for index in range(len(scenes))}
 
 
 def damaged(scene: DepthScene, kind: str) -> Image:
@@ -129,9 +135,13 @@ class Study:
     model: MonoModel
     config: RefineConfig
     priors: Mapping[str, Guidance | None]  # "prior", "plain" where there is one
-    damage: bool = False
+    damage: Mapping[str, str] = field(default_factory=dict)  # kinds by scene; the others are clean
 
-    def request(self, name: str) -> dict[str, Any]:
+    def kind(self, index: int) -> str:
+        """What happens to the image of this scene."""
+        return self.damage.get(self.scenes.sample_name(index), "clean")
+
+    def request(self, name: str, index: int) -> dict[str, Any]:
         """What a row's answers depend on: those of another request are computed again."""
         row = ROWS[name]
         prior = self.priors.get(row.prior)
@@ -139,7 +149,7 @@ class Study:
             "row": [row.how, row.prior, to_dict(changed(self.config, row.changes))],
             "model": [self.model.identity.name, self.model.identity.weights_sha256, self.model.working],
             "prior": prior.describe() if prior is not None else None,
-            "damage": self.damage,
+            "damage": self.kind(index),
         }
         return dict(json.loads(json.dumps(facts)))
 
@@ -152,7 +162,7 @@ class Study:
             found = json.loads(self.file(name, index).read_text())
         except (OSError, ValueError):
             return None
-        return dict(found) if found.get("request") == self.request(name) else None
+        return dict(found) if found.get("request") == self.request(name, index) else None
 
     def run(self, names: Sequence[str], *, say: Callable[[str], None] = print) -> None:
         """Compute what is missing, image by image so that every row has the same images early."""
@@ -161,7 +171,7 @@ class Study:
             if not todo:
                 continue
             scene = self.scenes[index]
-            kind = damage_of(index) if self.damage else "clean"
+            kind = self.kind(index)
             image = damaged(scene, kind)
             for name in todo:
                 answer = self.answer(name, image, (self.read("refined", index) or {}).get("seconds", 0.0))
@@ -169,7 +179,12 @@ class Study:
                     how: measure_depth(answer, scene, MonoProtocol(alignment=how)).figures()
                     for how in ("affine", "paper")
                 }
-                facts = {"request": self.request(name), "damage": kind, "seconds": answer.seconds, **figures["affine"]}
+                facts = {
+                    "request": self.request(name, index),
+                    "damage": kind,
+                    "seconds": answer.seconds,
+                    **figures["affine"],
+                }
                 facts["abs_rel_paper"] = figures["paper"]["abs_rel"]
                 atomic_write_bytes(self.file(name, index), json.dumps(facts).encode())
                 say(f"{index + 1}/{len(self.scenes)} {scene.name} {kind} {name}: normals {facts['normal_mean']}")
@@ -403,7 +418,8 @@ def _study(args: argparse.Namespace) -> Study:
     if args.plain_prior:
         priors["plain"] = load_guidance(args.plain_prior, config, device=model.device)
     names = args.list.read_text().split() if args.list else None
-    return Study(DepthScenes(args.scenes, names), args.out, model, config, priors, damage=args.damage)
+    damage = damages(DepthScenes(args.scenes)) if args.damage else {}
+    return Study(DepthScenes(args.scenes, names), args.out, model, config, priors, damage)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from depthlight.core.errors import CheckpointError, InputError, UnknownNameError  # noqa: E402
 from depthlight.core.registry import MONO_HUB  # noqa: E402
+from depthlight.infer.mono import load_mono  # noqa: E402
 from depthlight.nets.mono import hub  # noqa: E402
 from depthlight.nets.mono.depth_anything import DepthAnythingNet  # noqa: E402
 from depthlight.nets.mono.hub import load_hub_mono  # noqa: E402
@@ -215,8 +218,6 @@ def test_answers_are_those_of_transformers_own_pipeline(make, tmp_path):
     with torch.no_grad():
         raw = found(pixels[None].float() / 255)
     assert raw.shape == (1, 1, 70, 100)
-    from PIL import Image
-
     pipeline = transformers.pipeline("depth-estimation", model=str(folder), device="cpu")
     expected = pipeline(Image.fromarray(pixels.permute(1, 2, 0).numpy()))["predicted_depth"]
     expected = expected.clamp(min=0) if quantity else expected
@@ -227,6 +228,15 @@ def test_answers_are_those_of_transformers_own_pipeline(make, tmp_path):
 def test_the_working_size_is_the_processors(tmp_path):
     assert load_hub_mono(dpt(tmp_path / "a"), quantity="depth").net.working == 32
     assert load_hub_mono(glpn(tmp_path / "b")).net.working == 518  # it takes every size
+
+
+def test_a_photo_is_resized_by_the_processor_alone(tmp_path):
+    torch.manual_seed(1)
+    folder = dpt(tmp_path)
+    photo = np.random.default_rng(0).integers(0, 256, (70, 100, 3), np.uint8)
+    found = load_mono(folder, quantity="inverse_depth", device="cpu").predict(photo).values
+    expected = transformers.pipeline("depth-estimation", model=str(folder), device="cpu")(Image.fromarray(photo))
+    np.testing.assert_allclose(found, expected["predicted_depth"].clamp(min=0).reshape(70, 100), rtol=1e-5, atol=1e-5)
 
 
 def test_depth_pro_gives_a_focal_length_and_takes_one(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import gradcheck
 
 from depthlight.core.errors import ConfigError
 from depthlight.core.tolerances import tolerance
@@ -21,6 +22,13 @@ def maps(seed: int, count: int = 1) -> torch.Tensor:
 def total(raw: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor = ALL, **changes: float) -> torch.Tensor:
     terms, _ = mono_terms(raw, truth, mask, MonoLossConfig(**changes))
     return torch.stack(list(terms.values())).sum(0)
+
+
+def test_gradcheck() -> None:  # X12
+    raw, truth = (maps(seed, 2)[:, :5, :6] for seed in (3, 4))
+    mask = ALL[:, :5, :6].repeat(2, 1, 1)
+    mask[:, 0, :2] = False
+    assert gradcheck(lambda raw: total(raw, truth, mask), (raw.clone().requires_grad_(),))
 
 
 def test_normalised_is_median_0_and_deviation_1() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import depthlight
 from depthlight.core.config import from_dict, to_dict
-from depthlight.core.errors import ConfigError, InputError, LimitError, UnknownNameError
+from depthlight.core.errors import CheckpointError, ConfigError, InputError, LimitError, UnknownNameError
+from depthlight.core.signals import StopRequestedError
 from depthlight.infer import memory
 from depthlight.infer.mono import MonoModel
 from depthlight.nets.mono.small import MonoSmall
@@ -227,6 +228,17 @@ def test_guidance_settings_that_are_refused(wrong):
         GuidanceConfig(**wrong)
 
 
+def test_a_state_of_another_working_size_is_not_gone_on_with(net, photo, quick, tmp_path):
+    def run(working, **options):
+        loaded = MonoModel("tiny", net, weights_sha256="0" * 64, device="cpu", working=working)
+        return depthlight.refine(photo, model=loaded, prior="none", recipe=quick(longest=0), keep=tmp_path, **options)
+
+    with pytest.raises(StopRequestedError):
+        run(64, should_stop=lambda: True)
+    with pytest.raises(CheckpointError, match="another refinement"):
+        run(32, resume=True)
+
+
 # ------------------------------------------------------------------------------------------------ score distillation
 
 
@@ -245,6 +257,7 @@ def test_the_gradient_of_sds(weight):
 
 def test_sds_in_half_precision_computes_in_float32():
     x = torch.full((1, 4, 8, 8), 3.0, dtype=torch.float16, requires_grad=True)
+    assert sds_loss(x.double(), x.double(), x.double()).dtype == torch.float64
     loss = sds_loss(x, torch.full_like(x, 1e-3), torch.zeros_like(x))
     assert loss.dtype == torch.float32 and float(loss.detach()) == pytest.approx(0.5e-6, rel=2e-2)
     with pytest.raises(InputError, match="one shape"):

@@ -292,6 +292,20 @@ def test_the_guidance_is_drawn_without_the_weight_of_its_noise():
     assert files.curve(plain)["guidance"][-1][1] < 0.25, "as it is where the level is not known"
 
 
+def test_a_prompt_and_a_precision_are_for_the_prior_that_is_loaded(workshop, call):
+    said = ("--prompt", "a chair", "--precision", "bf16", "--recipe", "r.toml")
+    status, _, err = call("refine", "photo.png", "-o", "out", "--prior", "sd-1.5", *said)
+    assert status == 0 and not err and facts_of(workshop / "out")["config"]["guidance"]["prompt"] == "a chair"
+
+
+def test_a_prior_that_is_not_there_is_told_once_before_any_photo_is_read(workshop, call, monkeypatch):
+    (workshop / "two").mkdir()
+    for name in ("a.png", "b.png"):
+        (workshop / "two" / name).write_bytes(b"not looked at")
+    status, _, err = call("refine", "two", "-o", "out", "--prior", "./nowhere", "--recipe", "r.toml")
+    assert status == 2 and "nowhere" in err and len(err.strip().splitlines()) == 1 and not (workshop / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -331,4 +345,6 @@ def test_a_model_that_cannot_be_refined(workshop, call, net):
     status, _, err = call("refine", "photo.png", "-o", "out", "--recipe", "r.toml")
     assert status == 2 and "relative inverse depth" in err
     net.quantity, net.splits = "inverse_depth", False
-    assert call("refine", "photo.png", "-o", "out", "--recipe", "r.toml")[0] == 2
+    (workshop / "photo.png").write_bytes(b"not looked at")
+    status, _, err = call("refine", "photo.png", "-o", "out", "--recipe", "r.toml")
+    assert status == 2 and "split" in err

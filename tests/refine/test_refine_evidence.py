@@ -42,7 +42,7 @@ def scenes(tmp_path, photo):
 @pytest.fixture
 def study(tool, scenes, tmp_path, model, pull, quick):
     config = changed(quick(steps=3, min_stride=4, camera="orthographic"), {})
-    return tool.Study(scenes, tmp_path / "out", model, config, {"prior": pull, "plain": pull}, damage=True)
+    return tool.Study(scenes, tmp_path / "out", model, config, {"prior": pull, "plain": pull}, tool.damages(scenes))
 
 
 def test_every_row_is_measured_and_nothing_twice(tool, study):
@@ -66,6 +66,15 @@ def test_another_configuration_is_done_again(tool, study):
     study.run(["start", "refined"], say=lambda text: None)
     other = tool.replace(study, config=changed(study.config, {"steps": 2}))
     assert study.read("refined", 0) is not None and other.read("refined", 0) is None
+
+
+def test_what_happens_to_an_image_does_not_hang_on_which_others_are_taken(tool, study):
+    study = tool.replace(study, damage={"s1": "noisy", "s2": "jpeg"})
+    study.run(["start"], say=lambda text: None)
+    some = tool.replace(study, scenes=DepthScenes(study.scenes.root, ["s2"]))
+    assert some.kind(0) == "jpeg" and some.read("start", 0)["damage"] == "jpeg"
+    clean = tool.replace(some, damage={})
+    assert clean.read("start", 0) is None, "another image is another request"
 
 
 def test_a_row_without_its_prior_is_left_out(tool, study):

@@ -1,6 +1,9 @@
 """Adapting a stereo network to a pair: what changes, what does not, interruptions, faults, and wrong requests."""
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,6 +159,51 @@ def test_interrupted_and_resumed(model, views, tmp_path):
     assert np.array_equal(resumed.disparity, whole.disparity) and resumed.history == whole.history
     with pytest.raises(CheckpointError, match="another refinement"):
         stereo_api.refine_stereo(*views, model=model, recipe=quick(smoothness=2.0), keep=tmp_path, resume=True)
+
+
+KILLED = """
+import runpy, sys
+from pathlib import Path
+import numpy as np
+import torch
+torch.set_num_threads(1)
+here, folder, steps = runpy.run_path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+result = here["adapted"](np.load(folder / "views.npy"), steps, keep=folder / "state", keep_seconds=0.0, resume=True)
+torch.save({"disparity": torch.from_numpy(result.disparity), "history": list(result.history)}, folder / "outcome.pt")
+"""
+
+
+def adapted(views, steps, **options):
+    torch.manual_seed(0)
+    recipe = quick(steps=steps)
+    return stereo_api.refine_stereo(*views, model=model_of(Light(TINY).eval()), recipe=recipe, **options)
+
+
+def newest(state):
+    return max((int(path.stem[5:]) for path in state.glob("step-*.json")), default=0)
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_killed_at_random_steps_ends_with_the_same_bits(kills, views, tmp_path):  # T9
+    steps = 12 + 8 * kills
+    np.save(tmp_path / "views.npy", np.stack(views))
+    command = [sys.executable, "-c", KILLED, __file__, str(tmp_path), str(steps)]
+    for kill in range(kills):
+        process = subprocess.Popen(command)
+        first = newest(tmp_path / "state")
+        while process.poll() is None and newest(tmp_path / "state") < first + 2 + 3 * (kill % 3):
+            time.sleep(0.003)
+        assert process.poll() is None, "it finished before it could be killed: too few steps"
+        process.kill()
+        process.wait()
+    assert subprocess.run(command, timeout=300).returncode == 0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    unbroken = adapted(views, steps)
+    torch.set_num_threads(threads)
+    resumed = torch.load(tmp_path / "outcome.pt", weights_only=True)
+    assert resumed["history"] == list(unbroken.history) and len(unbroken.history) == steps
+    assert np.array_equal(resumed["disparity"].numpy(), unbroken.disparity)
 
 
 def faulty_at(step, fault):

@@ -45,6 +45,20 @@ def test_what_is_not_known_stays_out_of_what_is_blurred() -> None:
     assert normals(WrongDepth(), raw).isfinite().all()
 
 
+def test_gradcheck() -> None:  # X12
+    generator = torch.Generator().manual_seed(1)
+    true, shown, noise, v = (torch.rand((2, 3, 4, 4), generator=generator, dtype=torch.float64) for _ in range(4))
+    true[1, :, 0] = torch.nan
+    told = Conditions(true, torch.zeros(2, 6), *torch.ones(3, 2))
+
+    def error(v: Tensor) -> Tensor:
+        return denoising_errors(
+            lambda noisy, t, told: v, true, torch.tensor([0.3, 0.6]), noise, told, shown, torch.tensor([True, False])
+        )[0]
+
+    assert torch.autograd.gradcheck(error, (v.requires_grad_(),))
+
+
 class Wall(torch.nn.Module):
     def forward(self, photo: Tensor) -> Tensor:
         return torch.ones_like(photo[:, :1])

@@ -80,7 +80,7 @@ class PhotoTask(RefineTask[PhotoJob]):
             recipe=self.config,
             focal=self.focal,
             measured=None if self.anchor is None else _measured(self.anchor),
-            precision=self.precision,
+            precision=self.precision if self.guidance is None else "fp32",  # a loaded one has its own
             keep=job.folder / STATE,
             resume=self.resume,
             overwrite=self.overwrite,
@@ -240,6 +240,7 @@ def _photo_task(
     from ..infer.mono import load_mono
     from ..refine.config import load_recipe
     from ..refine.priors import shared_guidance
+    from ..refine.variables import need_refinable
 
     config = load_recipe(recipe, {**overrides, "guidance": {"prompt": prompt}})
     _check_prior(prior, config, prompt=prompt, precision=precision)
@@ -247,6 +248,7 @@ def _photo_task(
         _measured(anchor)
     shown = config if focal is None else replace(config, camera="pinhole", focal=need_focal(focal))
     loaded = load_mono(model, device=device)
+    need_refinable(loaded.net)
     return PhotoTask(
         steps=config.steps * config.restarts,
         resume=resume,

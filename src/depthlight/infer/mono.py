@@ -95,7 +95,8 @@ class MonoModel:
         """Depth of one image.
 
         The image is resized to the working size (see :func:`working_size`; averaged when that is smaller), and the
-        answer back to the image's size (bilinear). The prediction states both sizes.
+        answer back to the image's size (bilinear). The prediction states both sizes. At their own working size,
+        models of transformers whose processor resizes are given the image as it is, and do both themselves.
 
         Args:
             image: path, bytes, PIL image or array: (H, W), (H, W, 1|3|4), uint8, uint16 or float 0..255, RGB order.
@@ -115,10 +116,11 @@ class MonoModel:
         size = working_size(height, width, longest, self.net.multiple)
         if self.device.type == "cpu":
             need_memory(f"an image at {size[1]}×{size[0]}", size[0] * size[1] * BYTES_PER_PIXEL)
+        shown = (height, width) if self.net.resizes and longest == self.net.working else size
         started = time.perf_counter()
-        raw, seen = self._run(image_HW3, size, None if focal is None else focal * size[1] / width)
+        raw, seen = self._run(image_HW3, shown, None if focal is None else focal * shown[1] / width)
         if focal is None and seen is not None:
-            focal, focal_from = seen * width / size[1], "model"
+            focal, focal_from = seen * width / shown[1], "model"
         values = _resized(raw, (height, width))
         if not np.isfinite(values).all():
             raise InputError(f"{self.name} gave depth that is not finite", hint="Its weights are damaged or unfit")

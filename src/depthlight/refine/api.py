@@ -154,7 +154,7 @@ def refine_photo(
         if keep is None
         else Keeping(
             keep,
-            request(photo_HW3, loaded, guidance, config, measured),
+            request(photo_HW3, loaded, guidance, config, measured) | {"size": list(size)},
             seconds=keep_seconds,
             resume=resume,
             overwrite=overwrite,

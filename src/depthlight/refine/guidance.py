@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import Tensor
 
 from ..core.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-
     from ..nets.lighting import Lighting
 
 
@@ -122,6 +121,6 @@ def sds_loss(x: Tensor, predicted: Tensor, noise: Tensor, weight: Tensor | float
     if not x.shape == predicted.shape == noise.shape:
         shapes = ", ".join(str(tuple(t.shape)) for t in (x, predicted, noise))
         raise InputError(f"score distillation of shapes {shapes}", expected="one shape")
-    x = x.float()
-    target = (x - weight * (predicted.float() - noise.float())).detach()
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    target = (x - weight * (predicted.to(x.dtype) - noise.to(x.dtype))).detach()
     return 0.5 * (x - target).square().mean()

@@ -63,9 +63,14 @@ def shared_guidance(
     """The prior for many photos; None where there is none, and where each photo has to get its own.
 
     Raises:
-        InputError, ConfigError: as of :func:`load_guidance`.
+        InputError, ConfigError, CheckpointError: as of :func:`load_guidance`; also where each photo gets its own.
     """
-    if not config.guidance.weight or needs_photo(name, config.guidance):
+    if not config.guidance.weight:
+        return None
+    if needs_photo(name, config.guidance):
+        from ..nets.prior.stable_diffusion import find_stable_diffusion
+
+        find_stable_diffusion(str(name), device=device, precision=precision)
         return None
     return load_guidance(name, config, device=device, precision=precision)
 

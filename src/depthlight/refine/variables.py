@@ -87,11 +87,8 @@ def _coarse_enough(tokens: TokenMaps, size: tuple[int, int], config: RefineConfi
     return chosen
 
 
-@contextmanager
-def borrowed_head(net: MonoNet, *, trained: bool) -> Iterator[list[Tensor]]:
-    """Lend the network: frozen but for the head if it is ``trained``, in evaluation mode; given back as it was.
-
-    Yields copies of the head's first weights, which every restart begins with.
+def need_refinable(net: MonoNet) -> None:
+    """Refuse networks whose answer cannot be refined.
 
     Raises:
         InputError: the network cannot be split, or answers with metric depth.
@@ -102,6 +99,18 @@ def borrowed_head(net: MonoNet, *, trained: bool) -> Iterator[list[Tensor]]:
             f"refinement cannot work on this network: it {problem}",
             hint="Take mono.synth-v1 or one of depth-anything-v2-small, -base, -large",
         )
+
+
+@contextmanager
+def borrowed_head(net: MonoNet, *, trained: bool) -> Iterator[list[Tensor]]:
+    """Lend the network: frozen but for the head if it is ``trained``, in evaluation mode; given back as it was.
+
+    Yields copies of the head's first weights, which every restart begins with.
+
+    Raises:
+        InputError: see :func:`need_refinable`.
+    """
+    need_refinable(net)
     training = {module: module.training for module in net.modules()}
     needed = {parameter: parameter.requires_grad for parameter in net.parameters()}
     head = net.head_parameters()

@@ -29,6 +29,7 @@ class MonoNet(nn.Module):
     quantity: Quantity = "inverse_depth"
     splits: bool = True
     working: int = 518  # the longest side, px, that plain prediction resizes images to
+    resizes: bool = False  # does it itself, and wants them whole
 
     def encode(self, image_B3HW: Tensor) -> TokenMaps:
         """Token maps of sRGB images in 0..1 (normalised inside)."""

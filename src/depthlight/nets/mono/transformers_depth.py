@@ -36,7 +36,7 @@ REFUSED: Mapping[str, str] = {
 class TransformersDepthNet(MonoNet):
     """A depth model and its image processor under our contract; takes images of every size, cannot be split.
 
-    ``working`` is the longest side its processor resizes to.
+    ``working`` is the longest side its processor resizes to; where that is settled, images are given to it whole.
 
     Images are rounded to 8 bit, which is what processors are made for. Inverse depth below 0, which a processor's
     bicubic resizing can leave at edges, becomes 0.
@@ -58,6 +58,7 @@ class TransformersDepthNet(MonoNet):
         self.quantity: Quantity = quantity
         size = dict(getattr(processor, "size", None) or {})
         self.working = max((int(side) for side in size.values() if side), default=self.working)
+        self.resizes = any(size.values())
 
     @property
     def takes_focal(self) -> bool:
