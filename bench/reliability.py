@@ -139,7 +139,7 @@ BARS = (
         "T1",
         "killed with SIGKILL at random moments, some inside a save: resumes to the bits of an unbroken run",
         ("tests/train/test_resume_bits.py",),
-        "{passed} passed; identical bits",
+        "{passed} passed; identical bits; 20 kills: slow tests",
     ),
     Bar(
         "T2",

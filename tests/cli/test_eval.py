@@ -76,6 +76,40 @@ def test_public_sets_are_measured_as_they_are_unpacked(call, sets):
     assert facts["mean"]["epe"] < 1
 
 
+def test_a_protocol_takes_the_part_of_the_set_it_speaks_of(call, save, tmp_path, make_pair):
+    left, right = make_pair(6, 32, 64)
+    for size in "QHF":
+        folder = tmp_path / f"MiddEval3/training{size}/Plants"
+        save(folder / "im0.png", left)
+        save(folder / "im1.png", right)
+        write_disparity(folder / "disp0GT.pfm", np.full((32, 64), 6, np.float32), sidecar=False)
+    where = f"middlebury:{tmp_path / 'MiddEval3'}"
+
+    def scenes(*options):
+        status, text, _ = call("eval", where, "-m", "sgbm", "--json", "-", *options)
+        assert status == 0
+        return list(json.loads(text)["scenes"])
+
+    assert len(scenes()) == 3
+    assert scenes("--protocol", "middlebury-h") == ["trainingH/Plants"]
+    assert scenes("--protocol", "middlebury-f", "--option", "size=f") == ["trainingF/Plants"]
+
+
+@pytest.mark.parametrize(
+    ("data", "protocol", "options", "says"),
+    [
+        ("middlebury", "middlebury-h", ["size=f"], "size of middlebury is f"),
+        ("drivingstereo", "drivingstereo", [], "split of drivingstereo is not given"),
+        ("drivingstereo", "drivingstereo", ["split=rainy", "size=half"], "expected size = full"),
+        ("sceneflow", "sceneflow", ["split=train"], "expected split = test"),
+    ],
+)
+def test_a_part_that_contradicts_the_protocol_is_refused(call, tmp_path, data, protocol, options, says):
+    flags = [word for option in options for word in ("--option", option)]
+    status, _, err = call("eval", f"{data}:{tmp_path}", "--protocol", protocol, "-m", "sgbm", *flags)
+    assert status == 2 and says in err and err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("data", "options", "wanted"),
     [
@@ -112,6 +146,7 @@ def test_submissions_have_the_servers_layout(call, sets, monkeypatch, data, opti
         (["kiti2015:kitti"], "kitti2015"),
         (["scenes", "--submission", "out"], "there is no submission for scenes"),
         (["kitti2015:kitti", "--submission", "out", "--pictures", "p"], "--pictures says nothing"),
+        (["kitti2015:kitti", "--submission", "out", "--json", "facts.json"], "--json says nothing"),
     ],
 )
 def test_wrong_requests_of_sets_are_one_line(call, sets, scenes, monkeypatch, args, says):

@@ -212,6 +212,18 @@ def test_empty_missing_and_damaged_folders(tmp_path: Path) -> None:
         MeshLibrary(tmp_path)
 
 
+def test_a_damaged_model_in_an_archive_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("box.obj", "".join(f"v {i} {i % 7} {i % 3}\n" for i in range(400)) + "f 1 2 3\n")
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    for place in (45, 60, len(data) // 2):
+        damaged = bytearray(data)
+        damaged[place : place + 8] = b"\xff" * 8
+        (tmp_path / "x.zip").write_bytes(damaged)
+        with pytest.raises(FileFormatError, match=r"x\.zip:box\.obj is damaged"):
+            MeshLibrary(tmp_path).asset(0)
+
+
 def test_heavy_models_are_passed_over_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = MeshLibrary(written(tmp_path, model("a.png")))
     assert len(library.sample(np.random.default_rng(0)).mesh) == 2

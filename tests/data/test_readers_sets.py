@@ -465,6 +465,12 @@ def test_damaged_side_files_of_fallingthings_and_dynamic_replica(tmp_path):
     file.write_bytes(gzip.compress(json.dumps(frames).encode()))
     with pytest.raises(DepthlightError, match="leads out of the set"):
         open_dataset("dynamic-replica", tmp_path / "dr")
+    packed = bytearray(gzip.compress(json.dumps(frames).encode()))
+    packed[len(packed) // 2] ^= 0xFF
+    for damaged in (bytes(packed[:12]) + b"\xff" * 40, bytes(packed)):
+        file.write_bytes(damaged)
+        with pytest.raises(DepthlightError, match=r"frame_annotations_train\.jgz"):
+            open_dataset("dynamic-replica", tmp_path / "dr")
     file.write_bytes(b"not gzip")
     with pytest.raises(DepthlightError, match=r"frame_annotations_train\.jgz"):
         open_dataset("dynamic-replica", tmp_path / "dr")

@@ -62,6 +62,20 @@ def test_nothing_of_the_machine_is_told(tiny: Tiny, pool: Path) -> None:
     assert str(pool.parent) not in told and f"scenes:{pool.name} x 0" in told
 
 
+def test_models_and_sources_are_told_without_their_folders(tiny: Tiny) -> None:
+    data = [
+        {"kind": "synth", "path": "/home/me/photos", "options": {"families": {"rooms": 1.0}, "meshes": "/home/me/m"}},
+        {"kind": "kitti2015", "path": "/home/me/kitti", "options": {"split": "training"}},
+    ]
+    told = settings_of(tiny(data=data, teacher={"models": ["light", "/home/me/runs/one/model.safetensors"]}))
+    assert "/home/me" not in json.dumps(told)
+    assert told["teacher.models"] == ["light", "model.safetensors"]
+    assert told["data"] == [
+        'synth:photos {"families": {"rooms": 1.0}} x 0',
+        'kitti2015:kitti {"split": "training"} x 0',
+    ]
+
+
 def test_the_start_is_kept_and_a_resume_does_not_see_another(tiny: Tiny, tmp_path: Path) -> None:
     trained(tiny(schedule=TWO), tmp_path / "one")
     trained(tiny(schedule=TWO, seed=5), tmp_path / "other")

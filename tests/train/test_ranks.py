@@ -1,5 +1,6 @@
 """T8: two processes train as one, and neither outlives the other."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,18 +10,20 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from depthlight.core.errors import ConfigError
+from depthlight.core.errors import ConfigError, InputError
 from depthlight.core.tolerances import tolerance
 from depthlight.io import checkpoint
 from depthlight.train import evaluation
+from depthlight.train.command import start
 from depthlight.train.config import TrainConfig
 from depthlight.train.distributed import Ranks
 from depthlight.train.log import METRICS, read_rows
-from depthlight.train.loop import CHECKPOINTS, Run, write_config
+from depthlight.train.loop import CHECKPOINTS, CONFIG_FILE, Run, write_config
 from depthlight.train.release import MODEL_FILE
 
 Tiny = Callable[..., TrainConfig]
@@ -83,6 +86,52 @@ def test_two_processes_equal_one(tiny: Tiny, tmp_path: Path, record_property: Re
         assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), rel=1e-4)
 
 
+def test_torchrun_starts_a_run_from_its_command_line(tiny: Tiny, tmp_path: Path) -> None:
+    """As the manual says; what is told to machines is told once."""
+    (tmp_path / "mine.toml").write_text("ema = 0.9\nbatch = 4\n")
+    config = tiny()
+    settings = [
+        *(f"network_config.{name}={value}" for name, value in config.network_config.items()),
+        *("crop=[64,96]", "workers=0", "threads=1", "device=cpu", "schedule.samples=8"),
+    ]
+    words = [str(tmp_path / "mine.toml"), "--data", config.data[0].path, *(f"--set={setting}" for setting in settings)]
+    assert run_torchrun([*words, "-o", str(tmp_path / "run")])["lineage"][0]["samples"] == 8
+    state = checkpoint.load_latest(tmp_path / "run" / CHECKPOINTS)
+    assert state is not None and state["progress"]["step"] == 2
+    assert json.loads((tmp_path / "run" / CONFIG_FILE).read_text())["recipe"] == "mine"
+
+
+@pytest.mark.slow
+def test_torchrun_resumes_a_run(tiny: Tiny, tmp_path: Path) -> None:
+    Run(tiny(), tmp_path, quiet=True).run()
+    write_config(tiny(), tmp_path, "test")
+    told = run_torchrun(["--resume", "-o", str(tmp_path), "--set", "schedule.samples=24"])
+    assert sum(segment["samples"] for segment in told["lineage"]) == 24
+
+
+def run_torchrun(words: list[str]) -> dict[str, Any]:
+    """What two ranks of ``depthlight train`` tell machines."""
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "depthlight", "train"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command, *words, "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_ranks_are_torchruns_or_ours(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="--ranks 2 under torchrun"):
+        start("cpu", [], [], tmp_path, ranks=2)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the ranks")
 def test_killing_one_rank_ends_the_other(tiny: Tiny, tmp_path: Path, record_property: Record) -> None:
     config = tiny(checkpoint_minutes=0.0, schedule={"lr": 1e-3, "samples": 1_000_000})
@@ -100,14 +149,15 @@ def test_killing_one_rank_ends_the_other(tiny: Tiny, tmp_path: Path, record_prop
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the ranks")
-def test_a_stop_of_the_whole_group_is_one_stop(tiny: Tiny, tmp_path: Path) -> None:
-    """As service managers stop: SIGTERM to every process, and the parent hands it on once more."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_of_the_whole_group_is_one_stop(number: int, tiny: Tiny, tmp_path: Path) -> None:
+    """As service managers and terminals stop: a signal to every process, and the parent hands it on once more."""
     parent = launch(tiny(schedule={"lr": 1e-3, "samples": 1_000_000}), tmp_path)
     while parent.poll() is None and not (tmp_path / METRICS).is_file():
         time.sleep(0.05)
     for process in (parent.pid, *children_of(parent.pid)):
-        os.kill(process, signal.SIGTERM)
-    assert parent.wait(timeout=60) == 128 + signal.SIGTERM
+        os.kill(process, number)
+    assert parent.wait(timeout=60) == 128 + number
     state = checkpoint.load_latest(tmp_path / CHECKPOINTS)
     assert state is not None and state["progress"]["samples"] > 0
 
@@ -149,6 +199,15 @@ def test_a_stop_while_the_first_rank_evaluates(tiny: Tiny, pool: Path, tmp_path:
     assert state is not None and state["progress"]["step"] == int(read_rows(tmp_path / METRICS)[-1]["step"])
 
 
+def test_a_signal_that_one_rank_saw_is_the_status_of_all(tiny: Tiny, tmp_path: Path) -> None:
+    processes = torchrun(tiny(schedule={"lr": 1e-3, "samples": 1_000_000}), tmp_path)
+    while not (tmp_path / METRICS).is_file() and all(process.poll() is None for process in processes):
+        time.sleep(0.01)
+    processes[1].send_signal(signal.SIGINT)
+    assert [process.wait(timeout=20) for process in processes] == [130, 130]
+    assert checkpoint.load_latest(tmp_path / CHECKPOINTS) is not None
+
+
 @pytest.mark.slow
 def test_a_stop_while_the_first_rank_labels(tiny: Tiny, pool: Path, tmp_path: Path) -> None:
     Run(tiny(), tmp_path / "start", quiet=True).run()
@@ -170,8 +229,9 @@ def test_the_launcher_hands_on_a_stop_and_says_so(tiny: Tiny, tmp_path: Path) ->
     assert stop_once([parent], lambda: any((tmp_path / CHECKPOINTS).glob("*.json"))) == [143]
 
 
-def test_a_stop_is_a_stop_however_the_ranks_end() -> None:
-    """Ranks that are slower than the grace, or fail while they leave, do not turn 143 into another status."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_a_stop_however_the_ranks_end(number: int) -> None:
+    """Sent to the parent alone. Ranks that are slower than the grace, or fail while they leave, do not change 143."""
     script = (
         "import os, signal, sys, time\n"
         "from depthlight.train import distributed\n"
@@ -185,11 +245,11 @@ def test_a_stop_is_a_stop_however_the_ranks_end() -> None:
         "    def kill(self): self.code = -9\n"
         "    def wait(self): return self.code\n"
         "distributed.subprocess.Popen = Stubborn\n"
-        "signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))\n"
+        f"signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), {int(number)}))\n"
         "signal.setitimer(signal.ITIMER_REAL, 0.3)\n"
         "sys.exit(distributed.launch(['x'], 2, threads=1))\n"
     )
-    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 143
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 128 + number
 
 
 @pytest.mark.slow
@@ -243,6 +303,16 @@ def test_alone_nothing_is_exchanged() -> None:
     assert Ranks().exchange([tensor], [1.0, 2.0]) == [1.0, 2.0]
     assert Ranks().decide(True, torch.device("cpu")) and not Ranks().decide(False, torch.device("cpu"))
     assert torch.equal(tensor, torch.ones(3))
+
+
+@pytest.mark.parametrize("world", [1, 2, 16])
+def test_a_signal_survives_the_sum_over_the_ranks(world: int) -> None:
+    ranks = Ranks(0, world)
+    for seen in range(1, world + 1):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            assert ranks.signal_of(seen * ranks.wish_of(number)) == number
+    mixed = (world - 1) * ranks.wish_of(signal.SIGINT) + ranks.wish_of(signal.SIGTERM)
+    assert ranks.signal_of(mixed) == signal.SIGTERM and ranks.wish_of(0) == 0
 
 
 def test_a_batch_must_divide(tiny: Tiny, tmp_path: Path) -> None:

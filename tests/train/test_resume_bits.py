@@ -1,5 +1,6 @@
 """T1, T2, T6: whatever interrupts a run, it ends with the same bits."""
 
+import itertools
 import random
 import signal
 import subprocess
@@ -66,20 +67,56 @@ def test_killed_at_random_moments_ends_with_the_same_bits(
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "unbroken")
 
 
+@pytest.mark.parametrize("stops", [1, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_leaves(
-    number: int, tiny: Tiny, start_process: Start, tmp_path: Path, record_property: Callable[[str, object], None]
+    number: int,
+    stops: int,
+    tiny: Tiny,
+    start_process: Start,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     config = tiny(checkpoint_minutes=0.0, schedule={"lr": 1e-3, "samples": 4000})
-    process = start_process(config, tmp_path)
-    wait_for_step(process, tmp_path, 2)
-    process.send_signal(number)
-    begun = time.monotonic()
-    assert process.wait(timeout=10) == 128 + number
-    record_property("t2_s", time.monotonic() - begun)
-    rows = read_rows(tmp_path / METRICS)
-    assert int(rows[-1]["step"]) == newest(tmp_path), "the last step was not saved"
-    assert (tmp_path / MODEL_FILE).is_file()
+    rng = random.Random(0)
+    for stop in range(stops):
+        process = start_process(config, tmp_path)
+        wait_for_step(process, tmp_path, newest(tmp_path) + 2)
+        time.sleep(rng.uniform(0, 0.15) if stop else 0)
+        process.send_signal(number)
+        begun = time.monotonic()
+        assert process.wait(timeout=10) == 128 + number
+        record_property("t2_s", time.monotonic() - begun)
+        rows = read_rows(tmp_path / METRICS)
+        assert int(rows[-1]["step"]) == newest(tmp_path), "the last step was not saved"
+        assert (tmp_path / MODEL_FILE).is_file()
+
+
+def test_stopped_ten_times_ends_with_the_same_bits(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T2's ten stops, at random places of the loop and in this process: starting one takes longer than its steps."""
+    config = tiny(checkpoint_minutes=0.0, schedule={"lr": 1e-3, "warmup": 4, "samples": 120, "decay_at": 80})
+    Run(config, tmp_path / "unbroken", quiet=True).run()
+    rng = random.Random(0)
+    for stop in range(10):
+        number = (signal.SIGTERM, signal.SIGINT)[stop % 2]
+        with monkeypatch.context() as patch:
+            stop_in(patch, rng.choice(["_report_bad", "_advance", "_log_step", "save"]), rng.randint(1, 5), number)
+            assert Run(config, tmp_path / "stopped", quiet=True).run() == 128 + number
+    assert 10 <= newest(tmp_path / "stopped") < 60
+    assert Run(config, tmp_path / "stopped", quiet=True).run() == 0
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "unbroken")
+
+
+def stop_in(patch: pytest.MonkeyPatch, method: str, step: int, number: int) -> None:
+    """Make the run get a signal as it calls a method for the ``step``-th time."""
+    real, calls = getattr(Run, method), itertools.count(1)
+
+    def stopped(self: Run, *args: object) -> object:
+        if next(calls) == step:
+            signal.raise_signal(number)
+        return real(self, *args)
+
+    patch.setattr(Run, method, stopped)
 
 
 def test_a_stop_in_mid_run_changes_no_bits(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

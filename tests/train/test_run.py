@@ -3,7 +3,7 @@
 import json
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -106,8 +106,15 @@ def test_data_without_truth_teach_nothing_and_are_refused(tiny: Tiny, tmp_path: 
     data = [{"path": str(tmp_path / "bare"), "kind": "pairs"}]
     with pytest.raises(DepthlightError, match="no disparity to learn from"):
         Run(tiny(data=data, bad_samples="stop"), tmp_path / "one", quiet=True).run()
-    config = tiny(data=data, stage=2, schedule={"samples": 2}, augment={"mirrored_swap": 0.0})
+    Run(tiny(schedule={"samples": 2}), tmp_path / "start", quiet=True).run()
+    start = {"start": str(tmp_path / "start" / MODEL_FILE), "network_config": {}}
+    config = tiny(data=data, stage=2, schedule={"samples": 2}, augment={"mirrored_swap": 0.0}, **start)
     assert Run(config, tmp_path / "two", quiet=True).run() == 0, "stage 2 learns from its teacher"
+
+
+def test_stage_two_without_a_start_has_no_teacher(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"stage 2 has no teacher; expected a start model\. --set start="):
+        Run(tiny(stage=2), tmp_path, quiet=True)
 
 
 def test_a_table_may_grow_columns_and_lose_a_torn_line(tmp_path: Path) -> None:
@@ -177,6 +184,38 @@ def test_a_run_without_a_checkpoint_begins_its_tables_anew(tiny: Tiny, tmp_path:
     assert rows[0] == rows[1]
 
 
+def test_ten_kinds_of_damage_are_ten_bad_samples(
+    tiny: Tiny, tmp_path: Path, pool: Path, scene_writer: Callable[..., None]
+) -> None:
+    """T7: each is named with a reason, none ends the run, and the good ones are learned from."""
+    root = tmp_path / "holed"
+    shutil.copytree(pool, root)
+    for index in range(10):
+        scene_writer(root / f"bad-{index}", index)
+    scene_writer(tmp_path / "larger", 0, (96, 160))
+
+    def damage(index: int, name: str, data: bytes) -> None:
+        (root / f"bad-{index}" / name).write_bytes(data)
+
+    left, disparity = ((root / "bad-0" / name).read_bytes() for name in ("left.png", "disp.png"))
+    damage(0, "left.png", b"")
+    damage(1, "left.png", b"no image")
+    damage(2, "left.png", left[:100])
+    damage(3, "right.png", left[: len(left) // 2])
+    damage(4, "right.png", bytes(len(left)))
+    damage(5, "right.png", (tmp_path / "larger" / "right.png").read_bytes())
+    damage(6, "disp.png", disparity[:100])
+    damage(7, "disp.png", left)  # a picture, no map
+    damage(8, "disp.png", (tmp_path / "larger" / "disp.png").read_bytes())
+    damage(9, "disp_right.png", b"no image")
+    run = Run(tiny(data=[{"path": str(root)}], schedule={"samples": 18}), tmp_path / "run", quiet=True)
+    assert run.run() == 0
+    rows = read_rows(tmp_path / "run" / BAD)
+    assert sorted(row["sample"] for row in rows) == [f"holed/bad-{index}" for index in range(10)]
+    assert all(row["error"] for row in rows)
+    assert run.progress.bad == 10 and run.progress.samples == 18
+
+
 def test_bad_samples_stop_a_strict_run_and_too_many_any(tiny: Tiny, tmp_path: Path, holed: Path) -> None:
     data = [{"path": str(holed)}]
     with pytest.raises(InputError, match=r"plane-[25]"):
@@ -232,6 +271,43 @@ def test_a_folder_with_a_run_is_not_overwritten(tiny: Tiny, tmp_path: Path, pool
     assert command.start(None, [], ["schedule.samples=6"], out, resume=True, quiet=True) == 0
     assert json.loads((out / CONFIG_FILE).read_text())["config"]["schedule"]["samples"] == 6
     assert (out / CHECKPOINTS / "step-000000003.json").is_file()
+
+
+def test_a_resume_that_fails_leaves_the_configuration_as_it_was(
+    tiny: Tiny, tmp_path: Path, pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(tiny(), tmp_path, "cpu")
+    Run(tiny(schedule={"samples": 2}), tmp_path, quiet=True).run()
+    before = (tmp_path / CONFIG_FILE).read_bytes()
+
+    def resume(*settings: str, data: Sequence[str] = (), ranks: int = 1) -> int:
+        return command.start(None, data, settings, tmp_path, resume=True, ranks=ranks, quiet=True)
+
+    with pytest.raises(InputError, match="typo"):
+        resume(data=["typo"])
+    for wrong, message in (("evaluate.folder=typo", "typo"), ("stage=2", "no teacher")):
+        with pytest.raises(InputError, match=message):
+            resume(wrong)
+    assert (tmp_path / CONFIG_FILE).read_bytes() == before
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "launch", lambda *_, **__: 2)  # the ranks read the configuration from the folder
+        assert resume("evaluate.folder=typo", ranks=2) == 2
+        assert (tmp_path / CONFIG_FILE).read_bytes() == before
+        patch.setattr(command, "launch", lambda *_, **__: 143)
+        assert resume("keep=7", ranks=2) == 143
+    assert json.loads((tmp_path / CONFIG_FILE).read_text())["config"]["keep"] == 7, "a stop is no failure"
+    assert resume("keep=3") == 0
+
+
+def test_a_resume_that_has_saved_keeps_its_configuration(tiny: Tiny, tmp_path: Path, pool: Path) -> None:
+    write_config(tiny(), tmp_path / "run", "cpu")
+    Run(tiny(schedule={"samples": 2}), tmp_path / "run", quiet=True).run()
+    shutil.copytree(pool / "plane-0", tmp_path / "scenes" / "one")
+    (tmp_path / "scenes" / "one" / "disp.png").write_bytes(b"no map")
+    settings = [f"evaluate.folder={tmp_path / 'scenes'}", "schedule.samples=4", "schedule.warmup=0"]
+    with pytest.raises(InputError, match="evaluation scenes"):  # at its end
+        command.start(None, [], settings, tmp_path / "run", resume=True, quiet=True)
+    assert json.loads((tmp_path / "run" / CONFIG_FILE).read_text())["config"]["schedule"]["samples"] == 4
 
 
 def test_wrong_starts_end_in_one_line(tmp_path: Path) -> None:

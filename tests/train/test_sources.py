@@ -1,5 +1,6 @@
 """What a source's options reach: readers, pair layouts, the engine."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from depthlight.core.config import from_dict
+from depthlight.core.config import from_dict, to_dict
 from depthlight.core.errors import ConfigError, InputError, UnknownNameError
+from depthlight.data.readers import list_datasets
 from depthlight.data.samples import StereoDataset
 from depthlight.io.disparity_files import write_disparity
 from depthlight.train.config import Source, load_config, with_absolute_paths
@@ -59,6 +61,27 @@ def test_sources_without_weights_are_mixed_by_size() -> None:
         mixture([Source(path="a", weight=0.5), Source(path="b")], [300, 100], 0)
     with pytest.raises(ConfigError, match=r"weight is -1"):
         Source(path="a", weight=-1.0)
+
+
+def blocks_of_the_manual() -> list[str]:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "train.md"
+    return re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("block", blocks_of_the_manual(), ids=lambda block: block.split("\n")[0])
+def test_the_manuals_recipes_are_taken(block: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(block)
+    config = load_config(str(tmp_path / "mine.toml"))
+    assert mixture(config.data, [10 for _ in config.data], config.seed)
+    assert {source.kind for source in config.data} <= {"scenes", "pairs", "synth", *list_datasets()}
+    unlabelled = [source for source in config.data if source.kind == "pairs"]
+    assert bool(unlabelled) == (config.stage == 3), "pairs have no truth for stage 1"
+    for source in config.data:  # of which there is nothing here: an option that is unknown would be told first
+        with pytest.raises(InputError, match=source.path) as told:
+            open_source(
+                from_dict(Source, to_dict(source) | {"path": str(tmp_path / source.path)}), seed=0, right_truth=False
+            )
+        assert told.type is InputError
 
 
 SMALL = {"kind": "synth", "height": 64, "width": 96}

@@ -9,6 +9,7 @@ import pytest
 
 from depthlight.core.errors import ConfigError, DepthlightError, FileFormatError, InputError
 from depthlight.core.signals import StopRequestedError
+from depthlight.data.folders import PairFolder
 from depthlight.data.samples import StereoSample
 from depthlight.data.scenes import SceneFolder
 from depthlight.infer import passes as infer_passes
@@ -41,6 +42,25 @@ def teacher(monkeypatch: pytest.MonkeyPatch, config: TeacherConfig, *factors: fl
     monkeypatch.setattr(stage3, "load", lambda name, backend, device: next(models))
     names = tuple(f"m{i}" for i in range(len(factors)))
     return stage3.Teacher(TeacherConfig(**{**vars(config), "models": names}), start="")
+
+
+def shot(folder: Path, *names: str) -> PairFolder:
+    """Pairs of those names in a folder, as Flickr1024 has them: ``Train/0001_L.png`` and ``_R``."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        for side in "LR":
+            cv2.imwrite(str(folder / f"{name}_{side}.png"), np.zeros((64, 128, 3), np.uint8))
+    return PairFolder(folder)
+
+
+def draw_sky(folder: Path, *names: str) -> Path:
+    """Masks of those names: sky above, in the first 20 rows."""
+    mask = np.zeros((64, 128), np.uint8)
+    mask[:20] = 255
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{name}.png"), mask)
+    return folder
 
 
 @pytest.fixture
@@ -217,6 +237,71 @@ def test_sky_masks_of_another_format_are_refused(
         teacher(monkeypatch, PLAIN, 0.1).label(sample, sky=tmp_path / "plane-0.jpg")
 
 
+def test_a_pair_gets_the_sky_of_its_full_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pairs = shot(tmp_path / "flickr", "Train/0001", "Test/0001", "Test/0002")
+    sky = draw_sky(tmp_path / "sky", "Train/0001", "0002")
+    made = teacher(monkeypatch, TeacherConfig(**{**vars(PLAIN), "sky": str(sky)}), 0.1)
+    stage3.make_labels([pairs], made, tmp_path / "labels", lambda _: None, lambda: None)
+    labelled = stage3.Labelled(pairs, tmp_path / "labels")
+    far = {labelled[i].name: float(np.asarray(labelled[i].disparity_HW)[:20].max()) < 0.01 for i in range(3)}
+    assert far == {"Train/0001": True, "Test/0001": False, "Test/0002": True}, "0002 is the only one to end so"
+
+
+def test_a_sky_that_several_pairs_could_have_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pairs = [shot(tmp_path / "flickr", "Train/0001", "Test/0001"), shot(tmp_path / "holopix", "0002")]
+    sky = draw_sky(tmp_path / "sky", "Train/0001", "0001")
+    made = teacher(monkeypatch, TeacherConfig(**{**vars(PLAIN), "sky": str(sky)}), 0.1)
+    with pytest.raises(InputError, match=r"sky/0001\.png could be that of 2 pairs.*sky/flickr/Test/0001\.png"):
+        stage3.make_labels(pairs, made, tmp_path / "labels", print, lambda: None)
+    assert not (tmp_path / "labels").exists()
+    draw_sky(sky, "flickr/Test/0001", "0002")
+    masks = {"flickr/Train/0001": "Train/0001", "flickr/Test/0001": "flickr/Test/0001", "holopix/0002": "0002"}
+    assert stage3.sky_masks(pairs, sky) == {name: sky / f"{mask}.png" for name, mask in masks.items()}
+    with pytest.raises(InputError, match=r"0002\.png could be that of 2 pairs"):
+        stage3.sky_masks([*pairs, shot(tmp_path / "uasol", "0002")], sky)
+    assert stage3.sky_masks([shot(tmp_path / "mixed", "0001", "Train/0001")], sky) == {
+        "mixed/0001": sky / "0001.png",
+        "mixed/Train/0001": sky / "Train/0001.png",
+    }, "each has its full name"
+
+
+def test_a_folder_without_masks_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no sky masks"):
+        teacher(monkeypatch, TeacherConfig(sky=str(tmp_path / "none")), 0.1)
+
+
+def test_labels_made_elsewhere_lie_where_their_pairs_do(tiny: Tiny, tmp_path: Path) -> None:
+    pairs = shot(tmp_path / "flickr", "Train/0001", "Test/0001", "Test/0002")
+    labels = tmp_path / "labels"
+    for name, disparity in (("Train/0001", 3), ("Test/0001", 5)):
+        (labels / "flickr" / name).parent.mkdir(parents=True)
+        raw = np.full((64, 128), 256 * disparity, np.uint16)
+        raw[:20] = 0
+        cv2.imwrite(str(labels / "flickr" / f"{name}.png"), raw)
+    made = stage3.label_path(labels, pairs, 0)
+    assert pairs.sample_name(0) == "Test/0001" and made.name == "Test_0001-15d03154.png"
+    write_disparity(made, np.full((64, 128), 7, np.float32), sidecar=False)
+    config = tiny(stage=3, data=[{"path": str(pairs.root), "kind": "pairs"}], teacher={"labels": str(labels)})
+    labelled = stage3.with_labels([pairs], config, tmp_path / "run", Ranks(), print, lambda: None)[0]
+    with pytest.raises(InputError, match=r"flickr/Test/0002 has no label; expected .*labels/flickr/Test/0002\.png"):
+        labelled[1]
+    for index, disparity in ((0, 5), (2, 3)):
+        got = labelled[index]
+        assert got.disparity_HW is not None and got.valid_HW is not None
+        assert (got.disparity_HW[20:] == disparity).all() and got.valid_HW[20:].all() and not got.valid_HW[:20].any()
+    (labels / "flickr" / "Test" / "0001.png").unlink()
+    assert (np.asarray(labelled[0].disparity_HW) == 7).all(), "one that was made here"
+
+
+def test_a_label_outside_the_folder_is_not_read(tmp_path: Path) -> None:
+    pairs = shot(tmp_path / "flickr", "Train/0001")
+    write_disparity(tmp_path / "other" / "0001.png", np.full((64, 128), 3, np.float32), sidecar=False)
+    (tmp_path / "labels" / "flickr").mkdir(parents=True)
+    (tmp_path / "labels" / "flickr" / "Train").symlink_to(tmp_path / "other")
+    with pytest.raises(InputError, match=r"has no label.*Links that lead out are not followed"):
+        stage3.Labelled(pairs, tmp_path / "labels")[0]
+
+
 def test_a_missing_or_foreign_label_is_a_bad_sample(pool: Path, tmp_path: Path) -> None:
     pairs = stage3.Labelled(SceneFolder(pool, need_truth=False), tmp_path)
     with pytest.raises(DepthlightError, match=r"plane-0\.png"):
@@ -236,6 +321,7 @@ def test_odd_names_get_files_of_their_own(tmp_path: Path) -> None:
     paths = {stage3.label_path(tmp_path, Odd(), i) for i in range(4)}  # type: ignore[arg-type]
     assert len(paths) == 4
     assert all(path.parent == tmp_path / "odd" and len(path.name) < 120 for path in paths)
+    assert stage3.find_label(tmp_path, Odd(), 3) == stage3.label_path(tmp_path, Odd(), 3)  # type: ignore[arg-type]
 
 
 def test_a_teacher_must_be_named() -> None:

@@ -6,11 +6,11 @@ import pytest
 from depthlight.core.config import from_dict, to_dict
 from depthlight.core.errors import ConfigError, FileFormatError, InputError, UnknownNameError
 from depthlight.data.augment import AugmentConfig
-from depthlight.train.config import RECIPES, TrainConfig, load_config
+from depthlight.train.config import RECIPES, TeacherConfig, TrainConfig, load_config
 
 
 def test_every_recipe_loads_and_round_trips_through_json() -> None:
-    assert {"debug", "cpu", "las1-paper", "las2-paper", "finetune", "adapt"} <= set(RECIPES.names())
+    assert {"debug", "cpu", "cpu-s", "las1-paper", "las2-paper", "finetune", "adapt"} <= set(RECIPES.names())
     for name in RECIPES.names():
         config = load_config(name, data=["scenes:/somewhere"])
         assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config
@@ -21,6 +21,12 @@ def test_the_papers_train_without_augmentation_on_one_cycle() -> None:
         config = load_config(name, data=["/somewhere"])
         assert config.augment == AugmentConfig.none()
         assert (config.schedule.kind, config.schedule.lr, config.schedule.samples) == ("onecycle", 2e-4, samples)
+
+
+def test_the_papers_leave_out_no_more_than_they_say() -> None:
+    las1, las2 = (load_config(name, settings=["stage=3"]).teacher for name in ("las1-paper", "las2-paper"))
+    assert las1 == TeacherConfig(ensemble=False, left_right=False, edges=False, spread_px=0.0)
+    assert las2 == TeacherConfig(ensemble=False, left_right=True, edges=True, spread_px=0.0)
 
 
 def test_settings_reach_inside_and_data_replaces() -> None:

@@ -17,7 +17,7 @@ from ..data.readers import open_dataset
 from ..data.samples import StereoDataset, StereoSample
 from ..data.scenes import SceneFolder, read_list
 from ..eval.assertions import Assertion, check_assertions, parse_assertion
-from ..eval.protocol import get_protocol
+from ..eval.protocol import Protocol, get_protocol, reader_options
 from ..eval.report import SceneFailure
 from ..eval.result import EvalResult, SceneResult
 from ..eval.runner import evaluate as run_protocol
@@ -129,10 +129,11 @@ def evaluate(
         return
     refuse_for("stereo", (("--alignment", alignment), ("--max-depth", max_depth)))
     chosen = get_protocol(protocol)
-    dataset = _dataset(data, options or [], listed)
+    dataset = _dataset(data, options or [], listed, chosen)
     matcher = load(model, weights=weights, backend=backend, device=device, precision=precision, threads=threads)
     if submission is not None:
-        refuse_for("stereo with --submission", (("--pictures", pictures), ("--assert", checks), ("--csv", csv)))
+        unused = (("--pictures", pictures), ("--assert", checks), ("--csv", csv), ("--json", json_file))
+        refuse_for("stereo with --submission", unused)
         with progress("eval", len(dataset), quiet=quiet) as bar:
             count = submit(
                 matcher,
@@ -157,8 +158,8 @@ def evaluate(
     report.of(result, SHOWN)
 
 
-def _dataset(data: str, options: Sequence[str], listed: Sequence[str] | None) -> StereoDataset:
-    """A folder of scenes, or KIND:FOLDER."""
+def _dataset(data: str, options: Sequence[str], listed: Sequence[str] | None, protocol: Protocol) -> StereoDataset:
+    """A folder of scenes, or KIND:FOLDER, of which the part that the protocol speaks of."""
     kind, colon, root = data.partition(":")
     if Path(data).exists() or not colon:
         if options:
@@ -166,7 +167,8 @@ def _dataset(data: str, options: Sequence[str], listed: Sequence[str] | None) ->
         return SceneFolder(data, listed)
     if listed is not None:
         raise InputError(f"--list is for folders of scenes, and {kind} is a public set", hint="Leave it out")
-    return open_dataset(kind, root, **dict(_option(text) for text in options))
+    given = dict(_option(text) for text in options)
+    return open_dataset(kind, root, **reader_options(protocol, kind, given))
 
 
 def _option(text: str) -> tuple[str, str | bool]:

@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 
 from ..core.extras import require
+from ..core.recipes import Recipes
 from .common import JsonFlag, QuietFlag
+
+RECIPES = Recipes(Path(__file__).parents[1] / "train" / "recipes")  # train.config would ask for torch
 
 
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(
-            help="debug, cpu, las1-paper, las2-paper, finetune, adapt, mono, prior, prior-unconditional, or a .toml "
-            "file; not with --resume."
-        ),
+        typer.Argument(help=", ".join(RECIPES.names()) + ", or a .toml file; not with --resume."),
     ] = None,
     data: Annotated[
         list[str] | None,

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from ..core.config import to_dict
-from ..core.errors import ConfigError, UnknownNameError
+from ..core.errors import ConfigError, InputError, UnknownNameError
 from .metrics import StereoMetrics
 
 Mask = Literal["all", "noc"]
@@ -120,6 +120,36 @@ _ALL = (
     ),
 )
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({protocol.name: protocol for protocol in _ALL})
+
+
+_WEATHERS = ("sunny", "cloudy", "foggy", "rainy")
+# Of which part of a public set a protocol speaks: protocol, reader, its option, what that may be.
+PARTS: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
+    {
+        **{f"middlebury-{size}": {"middlebury": {"size": (size,)}} for size in "qhf"},
+        "drivingstereo": {"drivingstereo": {"size": ("full",), "split": _WEATHERS}},
+        "sceneflow": {"sceneflow": {"split": ("test",)}},
+    }
+)
+
+
+def reader_options(protocol: Protocol, reader: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a public set's reader with those that the protocol settles.
+
+    Raises:
+        InputError: one contradicts the protocol, or the protocol leaves a choice and none was made.
+    """
+    options = dict(given)
+    for name, allowed in PARTS.get(protocol.name, {}).get(reader, {}).items():
+        value = options.setdefault(name, allowed[0] if len(allowed) == 1 else None)
+        if value not in allowed:
+            said = "is not given" if value is None else f"is {value}"
+            raise InputError(
+                f"the option {name} of {reader} {said}, and protocol {protocol.name} speaks of another part of the set",
+                expected=f"{name} = {' or '.join(allowed)}",
+                hint="Or take the protocol default",
+            )
+    return options
 
 
 def get_protocol(name: str = "default") -> Protocol:

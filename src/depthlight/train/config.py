@@ -63,9 +63,14 @@ class TeacherConfig:
     """Stage 3's pseudo-labels.
 
     ``models`` are averaged (names or files; empty means the model the run starts from); ``ensemble`` takes of each the
-    confident median of its passes at three sizes, upright and upside down (:mod:`depthlight.infer.passes`). ``labels``
-    is a folder ``<data set>/<sample>.png`` made elsewhere, instead of a teacher. The masks are LAS2's; ``sky`` is a
-    folder of ``<sample>.png``, non-zero where there is sky (disparity 0).
+    confident median of its passes at three sizes, upright and upside down (:mod:`depthlight.infer.passes`). The masks
+    are LAS2's; ``sky`` is a folder of PNGs, non-zero where there is sky (disparity 0).
+
+    ``labels`` is a folder of labels made elsewhere, learned from as they are: neither teacher nor masks are then used.
+    Each is a PNG as KITTI's (16 bits, px · 256, 0 = unknown) at ``<data set>/<sample>.png``. The data set is called as
+    the folder of its pairs; the sample as the pair's path inside it, without its side: of ``flickr/Train/0001_L.png``,
+    ``flickr/Train/0001.png`` in ``labels``. A mask in ``sky`` may lie there too, or at ``<sample>.png``; where no other
+    pair ends like it, the last part of the sample's name will do (``0001.png``).
     """
 
     labels: str = ""
@@ -112,7 +117,10 @@ class MonoConfig:
 class TrainConfig:
     """A training run. What is trained is ``task``; settings of another task are refused (:data:`TASK_SETTINGS`).
 
-    ``start`` is a model name or file, for the task mono also ``imagenet`` (the encoder's weights alone).
+    ``start`` is a model name or file, for the task mono also ``imagenet`` (the encoder's weights alone). In the task
+    stereo the family is then that of the weights: ``network`` stays at its default or names the same. Another one is
+    refused, save ``las2-h`` with weights of ``las2-m``, whose updates are new and random. A torch file (``.pth`` …)
+    does not say its family and sizes, so ``network`` and ``network_config`` must.
     """
 
     task: Literal["stereo", "mono", "prior"] = "stereo"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -75,6 +76,14 @@ class Ranks:
             dist.all_gather_object(found, list(texts))
         return [text for part in found for text in part]
 
+    def wish_of(self, number: int) -> int:
+        """A signal (0 is none) as what :meth:`signal_of` knows it by, in the sum over all ranks."""
+        return {0: 0, signal.SIGINT: 1}.get(number, self.world + 1)
+
+    def signal_of(self, wishes: int) -> int:
+        """The signal that some rank had: SIGTERM if any had that one."""
+        return signal.SIGTERM if wishes > self.world else signal.SIGINT
+
     def barrier(self) -> None:
         """Wait for the others."""
         if self.world > 1:
@@ -112,8 +121,8 @@ def leave() -> None:
 def launch(command: Sequence[str], ranks: int, *, threads: int) -> int:
     """Run ``python -m <command>`` as ``ranks`` processes of this machine; the first failure ends them all.
 
-    The exit status is that of the first rank to fail, or 0; after a SIGTERM, which is handed on to the ranks, it is
-    143 unless they had all finished.
+    The exit status is that of the first rank to fail, or 0; after a SIGTERM or SIGINT, which is handed on to the ranks,
+    it is 143 or 130 unless they had all finished.
     """
     if ranks < 1:
         raise ConfigError(f"--ranks {ranks}", expected="at least 1")
@@ -160,22 +169,18 @@ class _Forward:
         self.number = 0  # of the signal that was handed on
 
     def __enter__(self) -> _Forward:
-        import signal
-
         def forward(number: int, _frame: object) -> None:
             self.number = number
             for child in self.children:
                 if child.poll() is None:
                     child.send_signal(number)
 
-        # A terminal's Ctrl-C reaches the whole group by itself; passing it on would count as the second one.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A terminal's Ctrl-C reaches the ranks by itself as well; their StopFlag takes both as one stop.
+        signal.signal(signal.SIGINT, forward)
         signal.signal(signal.SIGTERM, forward)
         return self
 
     def __exit__(self, *_: object) -> None:
-        import signal
-
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

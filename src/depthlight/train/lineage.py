@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -112,7 +113,7 @@ class Lineage:
 
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
-    """What decides the weights, as dotted names and plain values without paths; of each source the last part of its."""
+    """What decides the weights, as dotted names and plain values without paths; of sources and models the last part."""
     return dict(_flat({key: value for key, value in to_dict(config).items() if key not in _LOGISTICS}))
 
 
@@ -120,11 +121,24 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     for key, value in values.items():
         name = f"{prefix}{key}"
         if key == "data":
-            yield name, [f"{one['kind']}:{Path(one['path']).name} x {one['weight']:g}" for one in value]
+            yield name, [_source(one) for one in value]
         elif isinstance(value, Mapping):
             yield from _flat(value, f"{name}.")
-        elif not (isinstance(value, str) and "/" in value):
-            yield name, list(value) if isinstance(value, tuple) else value
+        elif isinstance(value, list | tuple):
+            yield name, [Path(one).name if _is_path(one) else one for one in value]
+        elif not _is_path(value):
+            yield name, value
+
+
+def _source(one: Mapping[str, Any]) -> str:
+    """A part of the mixture: its kind, the last part of its path, its options without paths, its share."""
+    options = {key: value for key, value in one["options"].items() if not _is_path(value)}
+    told = f" {json.dumps(options, sort_keys=True)}" if options else ""
+    return f"{one['kind']}:{Path(one['path']).name}{told} x {one['weight']:g}"
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and "/" in value
 
 
 def git_commit() -> str:

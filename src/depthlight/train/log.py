@@ -25,7 +25,7 @@ class RunLog:
     def __init__(self, folder: Path | None, *, total: int = 0, quiet: bool = False) -> None:
         self.folder, self.total, self.quiet = folder, total, quiet or folder is None
         self._pending: list[dict[str, Any]] = []
-        self._started, self._first = time.perf_counter(), -1
+        self._started, self._first = time.perf_counter(), 0
         self._writer: Any = None
 
     def resume(self, step: int) -> None:
@@ -34,6 +34,10 @@ class RunLog:
             return
         rows = [row for row in read_rows(path) if row.get("step", "").isdigit() and int(row["step"]) <= step]
         atomic_write_bytes(path, _as_csv(rows, header=True) if rows else b"")
+
+    def begin(self, samples: int) -> None:
+        """Training begins at ``samples``: samples/s are counted from here."""
+        self._started, self._first = time.perf_counter(), samples
 
     def row(self, values: Mapping[str, Any]) -> None:
         """One step's numbers."""
@@ -50,9 +54,6 @@ class RunLog:
     def progress(self, values: Mapping[str, float], samples: int) -> None:
         """A line with the running means, samples/s and the time left."""
         self.scalars("train", values, samples)
-        if self._first < 0:
-            self._started, self._first = time.perf_counter(), samples
-            return
         rate = (samples - self._first) / max(time.perf_counter() - self._started, 1e-9)
         left = f"  {_duration((self.total - samples) / rate)} left" if self.total > samples and rate else ""
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())

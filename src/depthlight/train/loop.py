@@ -224,13 +224,15 @@ class Run:
         saved = time.monotonic()
         evaluated = saved - self._since_evaluation()
         spent = 0.0  # CPU seconds of this rank that the others have not been told of
+        self.log.begin(self.progress.samples)
         while not self._finished():
             started = time.process_time()
             save = self.ranks.is_first and time.monotonic() - saved >= 60 * self.config.checkpoint_minutes
             batch = next(source)
             self._report_bad(batch)
             lr = learning_rate(self.schedule, self.progress.samples)
-            result = stepper.run(batch.to(self.device), lr, stop=stop.requested, save=save, core_seconds=spent)
+            wish = self.ranks.wish_of(stop.requested)
+            result = stepper.run(batch.to(self.device), lr, stop=wish, save=save, core_seconds=spent)
             spent = time.process_time() - started + batch.cpu_seconds
             self._advance(result, batch)
             self._log_step(result, lr, means)
@@ -238,7 +240,7 @@ class Run:
                 self.save()
                 saved = time.monotonic()
             if result.stop:
-                stop.requested = stop.requested or result.stop // self.ranks.world or 15
+                stop.requested = self.ranks.signal_of(result.stop)  # of any rank: all leave with the same status
                 raise StopRequestedError
             if measure is not None and time.monotonic() - evaluated >= 60 * self.config.evaluate.minutes:
                 # A stop that comes meanwhile is taken at the next step, where all ranks hear of it.

@@ -7,6 +7,7 @@ stage 1 on those labels, usually with the loss clamped. A folder of labels made 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -19,15 +20,15 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.config import to_dict
-from ..core.errors import ConfigError, DepthlightError, FileFormatError, InputError
+from ..core.errors import ConfigError, DepthlightError, FileFormatError, InputError, OutputError
 from ..data.samples import StereoDataset, StereoSample
 from ..infer.load import load
 from ..infer.passes import SCALES, Pass, middle, passes
 from ..infer.prediction import StereoMatcher
 from ..io.atomic import atomic_write_bytes
 from ..io.disparity_files import read_disparity, write_disparity
-from ..io.images import read_image
-from ..io.names import image_files
+from ..io.images import IMAGE_SUFFIXES, read_image
+from ..io.names import inside
 from ..nets.losses import edge_mask, left_right_mask
 from .config import TeacherConfig, TrainConfig
 from .distributed import Ranks
@@ -107,9 +108,10 @@ def make_labels(
         strict: end at the first pair that cannot be labelled; else it is told and left without a label.
 
     Raises:
-        InputError: a pair cannot be labelled, and ``strict``.
+        InputError: a sky mask could be that of several pairs; or a pair cannot be labelled, and ``strict``.
         OutputError: a label cannot be written.
     """
+    skies = sky_masks(datasets, Path(teacher.config.sky)) if teacher.config.sky else {}
     pairs = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
     own = pairs[ranks.rank :: ranks.world]
     others = [pair for place, pair in enumerate(pairs) if place % ranks.world != ranks.rank]
@@ -120,7 +122,7 @@ def make_labels(
             continue
         name = f"{dataset.name}/{dataset.sample_name(index)}"
         try:
-            disparity, trusted = teacher.label(dataset[index], check)
+            disparity, trusted = teacher.label(dataset[index], check, skies.get(name))
         except (DepthlightError, OSError) as error:
             if strict:
                 raise InputError(
@@ -133,12 +135,49 @@ def make_labels(
 
 
 def label_path(labels: Path, dataset: StereoDataset, index: int) -> Path:
-    """Where the label of a sample lies: its name, with a short hash where the name is no plain file name."""
+    """Where a label that is made here lies: the sample's name, with a short hash where it is no plain file name."""
     name = dataset.sample_name(index)
     plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
     if plain != name or len(plain) > 100:
         plain = f"{plain[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return labels / dataset.name / f"{plain}.png"
+
+
+def find_label(labels: Path, dataset: StereoDataset, index: int) -> Path:
+    """Where the label of a sample is read: ``<data set>/<sample>.png`` if that is there, else :func:`label_path`."""
+    with contextlib.suppress(OutputError, OSError):  # a name that leads out of the folder, or is too long for a file
+        path = inside(labels / dataset.name, f"{dataset.sample_name(index)}.png")
+        if path.is_file():
+            return path
+    return label_path(labels, dataset, index)
+
+
+def sky_masks(datasets: Sequence[StereoDataset], folder: Path) -> dict[str, Path]:
+    """The sky mask of each pair that has one, by ``<data set>/<sample>``.
+
+    A mask lies at ``<data set>/<sample>.png`` or ``<sample>.png``, or has the last part of the sample's name.
+
+    Raises:
+        InputError: a mask could be that of several pairs.
+    """
+    there = set(folder.rglob(f"*{MASK}"))
+    names = [(dataset.name, dataset.sample_name(index)) for dataset in datasets for index in range(len(dataset))]
+    samples = Counter(sample for _, sample in names)
+    ends = Counter(Path(sample).name for _, sample in names)
+    found: dict[str, Path] = {}
+    for dataset, sample in names:
+        name, end = f"{dataset}/{sample}", Path(sample).name
+        for place, pairs in ((name, 1), (sample, samples[sample]), (end, ends[end])):
+            path = folder / f"{place}{MASK}"
+            if path not in there:
+                continue
+            if pairs > 1:
+                raise InputError(
+                    f"sky mask {path} could be that of {pairs} pairs", hint=f"That of {name} is {folder / name}{MASK}"
+                )
+            found[name] = path
+            break
+    return found
 
 
 class Labelled:
@@ -157,11 +196,18 @@ class Labelled:
         """The pair and its label.
 
         Raises:
-            ImageError: there is no label for the pair.
+            InputError: there is no label for the pair.
             FileFormatError: the label has another size than the pair.
         """
         sample = self.pairs[index]
-        path = label_path(self.labels, self.pairs, index)
+        path = find_label(self.labels, self.pairs, index)
+        if not path.is_file():
+            name = f"{self.name}/{self.sample_name(index)}"
+            raise InputError(
+                f"{name} has no label",
+                expected=f"{self.labels / name}.png",
+                hint="Links that lead out are not followed",
+            )
         label = read_disparity(path)
         if label.disparity_HW.shape != sample.left_HW3.shape[:2]:
             raise FileFormatError(f"{path} has shape {label.disparity_HW.shape}", expected="that of the pair")
@@ -183,9 +229,8 @@ class Teacher:
         names = config.models or ((start,) if start else ())
         if not names:
             raise InputError("stage 3 has no teacher", expected="teacher.models, teacher.labels, or a start model")
-        for path in image_files(Path(config.sky)) if config.sky else ():
-            if path.suffix != MASK:
-                raise InputError(f"sky mask {path} would not be found", expected=f"<sample>{MASK}")
+        if config.sky:
+            _check_masks(Path(config.sky))
         self.config = config
         self.models: list[StereoMatcher] = [load(name, backend="torch", device=device) for name in names]
 
@@ -196,7 +241,7 @@ class Teacher:
 
         Args:
             check: called before every pass.
-            sky: the pair's mask, a PNG that is not 0 where there is sky; by default its file in ``config.sky``, if any.
+            sky: the pair's mask, a PNG that is not 0 where there is sky; by default ``<sample>.png`` in ``config.sky``.
 
         Raises:
             FileFormatError: the mask is no PNG, or of another size than the pair.
@@ -234,8 +279,18 @@ class Teacher:
         return mean
 
     def _mask_of(self, sample: StereoSample) -> Path | None:
-        path = Path(self.config.sky) / f"{Path(sample.name).name}{MASK}"
+        path = Path(self.config.sky) / f"{sample.name}{MASK}"
         return path if self.config.sky and path.is_file() else None
+
+
+def _check_masks(folder: Path) -> None:
+    """Refuse a folder of sky masks, at any depth, that holds none or some of another format."""
+    masks = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    if not masks:
+        raise InputError(f"{folder} holds no sky masks", expected=f"a folder of <sample>{MASK}")
+    for path in masks:
+        if path.suffix != MASK:
+            raise InputError(f"sky mask {path} would not be found", expected=f"<sample>{MASK}")
 
 
 def _with_sky(path: Path, disparity: Map, trusted: Mask) -> tuple[Map, Mask]:

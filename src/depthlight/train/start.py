@@ -3,36 +3,69 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core import registry
-from ..core.errors import CheckpointError, UnknownNameError
+from ..core.errors import CheckpointError, ConfigError, DepthlightWarning, UnknownNameError
 from ..nets.stereo import build
 from .config import MODEL_SUFFIXES, TrainConfig
 from .task import Start
 
 
 def make_start(config: TrainConfig) -> Start:
-    """Build the network. With ``config.start`` its family and sizes are those of the weights.
+    """Build the network. With ``config.start`` its family and sizes are those of the weights, save LAS2-H from LAS2-M.
 
     Raises:
         UnknownNameError: no such model.
+        ConfigError: ``config.network`` is neither its default nor the family of the weights.
         CheckpointError: the file is damaged, foreign, or does not fit.
     """
     torch.manual_seed(config.seed)
     if not config.start:
         return Start(build(config.network, config.network_config), config.network, dict(config.network_config))
-    from ..nets.checkpoints import load_into, load_weights
+    from ..nets.checkpoints import detect_family, load_into, load_weights
 
     path, family, network, lineage = locate(config.start, config)
+    state = load_weights(path)
+    if config.network == "las2-h" and (family == "las2-m" or detect_family(state) == "las2-m"):
+        network = {**config.network_config, **network}
+        net: nn.Module = _h_from_m(network, state, source=str(path))
+        return Start(net, config.network, network, registry.sha256_of(path), lineage)
+    if config.network not in (family, TrainConfig.network):
+        raise ConfigError(
+            f"network is {config.network}, and {config.start} is {family}",
+            expected="the family of the weights, or las2-h with weights of las2-m",
+            hint=f"--set network={family}",
+        )
     net = build(family, network)
-    load_into(net, load_weights(path), source=str(path))
+    load_into(net, state, source=str(path))
     return Start(net, family, network, registry.sha256_of(path), lineage)
+
+
+def _h_from_m(network: Mapping[str, Any], state: Mapping[str, Tensor], *, source: str) -> nn.Module:
+    """LAS2-H with weights of LAS2-M where it has such; the rest stays random, and a warning names it.
+
+    Raises:
+        CheckpointError: the weights do not fit LAS2-M.
+    """
+    from ..nets.checkpoints import load_into
+
+    net = build("las2-h", network)
+    smaller = build("las2-m", {key: value for key, value in network.items() if key != "iterations"})
+    load_into(smaller, state, source=source)
+    own = net.state_dict()
+    shared = {key: value for key, value in smaller.state_dict().items() if key in own}
+    net.load_state_dict(own | shared)
+    new = sorted({key.partition(".")[0] for key in own.keys() - shared.keys()})
+    text = f"las2-h starts from weights of las2-m, and from random ones in {', '.join(new)}"
+    warnings.warn(text, DepthlightWarning, stacklevel=3)
+    return net
 
 
 def bundled_card(model: str) -> registry.WeightCard | None:

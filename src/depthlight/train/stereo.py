@@ -32,6 +32,8 @@ class StereoTask(Task):
 
     def stage(self, net: Any, autocast: Autocast) -> Stage:
         if self.config.stage == 2:
+            if not self.config.start:
+                raise InputError("stage 2 has no teacher", expected="a start model", hint="--set start=MODEL")
             return SelfDistillation(net, self.config.loss, autocast)
         return Supervised(self.config.loss, autocast, fitted=self.config.fitted, seed=self.config.seed)
 

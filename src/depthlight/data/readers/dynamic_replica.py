@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -54,7 +55,7 @@ def _entries(folder: Path, file: Path) -> Iterator[Entry]:
         for (sequence, number), views in pairs.items():
             if {"left", "right"} <= views.keys():
                 yield _entry(folder, f"{sequence}/{number:04d}", views["left"], views["right"])
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise FileFormatError(
             f"{file} is damaged or of another kind ({type(error).__name__}: {error})",
             expected="gzipped JSON: a list of frames with image, depth, viewpoint, camera_name",

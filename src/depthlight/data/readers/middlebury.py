@@ -10,9 +10,10 @@ from typing import ClassVar
 
 from ...io.images import image_size
 from ..decoders import Truth, decode_gray8, decode_pfm
-from .base import Entry, Reader, checked_root
+from .base import Entry, Reader, checked_root, choice
 
 _GRAY = (".png", ".pgm", ".ppm")
+SIZES = ("q", "h", "f")  # of the evaluation sets: trainingQ, testQ …
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,17 @@ class Middlebury(Reader):
     Args:
         root: a folder of scenes, or one above it.
         need_truth: False takes scenes without truth, too (the test sets).
+        size: q, h or f leaves out the scenes of MiddEval3's folders of another size; all takes every scene.
     """
 
     name = "middlebury"
     layout: ClassVar[str] = "<scene>/im0.png, im1.png, disp0.pfm (2014 on), or view1.png …, or im2 …, in any subfolder"
 
-    def __init__(self, root: str | os.PathLike[str], need_truth: bool = True) -> None:
+    def __init__(self, root: str | os.PathLike[str], need_truth: bool = True, size: str = "all") -> None:
+        choice("size", size, ("all", *SIZES))
         base = checked_root(root, self.name, self.layout)
         folders = [base, *(path for path in base.rglob("*") if path.is_dir())]
+        folders = [path for path in folders if size == "all" or _size_of(path) in (size, None)]
         entries = (entry for folder in folders for entry in self._scene(folder, base))
         super().__init__(base, (entry for entry in entries if entry.truth is not None or not need_truth))
 
@@ -83,6 +87,14 @@ class Middlebury(Reader):
         if path.suffix == ".pfm":
             return decode_pfm(path)
         return decode_gray8(path, _scale(entry))
+
+
+def _size_of(scene: Path) -> str | None:
+    """The size that a folder of MiddEval3 above the scene is named after."""
+    for part in scene.resolve().parts:
+        if part[:-1] in ("training", "test") and part[-1].lower() in SIZES:
+            return part[-1].lower()
+    return None
 
 
 def _find(folder: Path, names: tuple[str, ...]) -> Path | None:

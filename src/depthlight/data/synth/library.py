@@ -13,6 +13,7 @@ import json
 import math
 import posixpath
 import zipfile
+import zlib
 from collections import OrderedDict
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -118,7 +119,10 @@ class MeshLibrary:
                 return None
             if source.getinfo(member).file_size > MAX_BYTES:
                 raise LimitError(f"{archive}:{member} is larger than {MAX_BYTES >> 20} MB")
-            return source.read(member)
+            try:
+                return source.read(member)
+            except (zlib.error, zipfile.BadZipFile) as error:
+                raise FileFormatError(f"{archive}:{member} is damaged ({error})") from None
         path = (self.folder / member).resolve()
         if not path.is_relative_to(self.folder.resolve()) or not path.is_file():
             return None
