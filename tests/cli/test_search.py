@@ -44,7 +44,7 @@ def test_the_range_can_be_found(call, save, tmp_path, make_pair):
 
 
 def test_a_folder_says_where_things_are_cut_off(call, save, tmp_path, make_pair):
-    for name, shift in (("far", 12), ("near", 70)):
+    for name, shift in (("far", 12), ("near", 60)):
         left, right = make_pair(shift, 96, 320, seed=3)
         save(tmp_path / f"l/{name}.png", left)
         save(tmp_path / f"r/{name}.png", right)

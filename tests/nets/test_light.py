@@ -15,7 +15,9 @@ from depthlight.nets.stereo import build
 from depthlight.nets.stereo.base import check_finite, parameter_count
 from depthlight.nets.stereo.light import Light, LightConfig
 
-TINY = LightConfig(pyramid=(8, 8, 12, 16, 16), match=8, groups=2, volume=(4, 4, 8, 8), upsample=8, max_disp=64)
+TINY = LightConfig(
+    pyramid=(8, 8, 12, 16, 16), match=8, groups=2, volume=(4, 4, 8, 8), upsample=8, deeper=(0, 0), max_disp=64
+)
 
 
 def tiny(seed: int = 0) -> Light:
