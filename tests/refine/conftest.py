@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -174,3 +177,26 @@ def quick() -> Callable[..., RefineConfig]:
         return RefineConfig(**(values | changes))
 
     return make
+
+
+def newest(state: Path) -> int:
+    """The step of the newest checkpoint in a folder of them."""
+    return max((int(path.stem[5:]) for path in state.glob("step-*.json")), default=0)
+
+
+@pytest.fixture
+def kill_and_finish() -> Callable[..., None]:
+    """``(start, state, kills)``: kill a process a few steps after its start, again and again, then let it finish."""
+
+    def run(start: Callable[[], subprocess.Popen[bytes]], state: Path, kills: int) -> None:
+        for kill in range(kills):
+            process = start()
+            first = newest(state)
+            while process.poll() is None and newest(state) < first + 2 + 3 * (kill % 3):
+                time.sleep(0.003)
+            assert process.poll() is None, "it finished before it could be killed: too few steps"
+            process.kill()
+            process.wait()
+        assert start().wait(timeout=300) == 0
+
+    return run

@@ -5,7 +5,6 @@ import itertools
 import runpy
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -278,17 +277,9 @@ def outcome_of(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
-def test_killed_at_random_steps_ends_with_the_same_bits(kills, tmp_path):
+def test_killed_at_random_steps_ends_with_the_same_bits(kills, tmp_path, kill_and_finish):
     steps = 12 + 8 * kills
-    for kill in range(kills):
-        process = start(tmp_path / "killed", steps)
-        first = newest(tmp_path / "killed")
-        while process.poll() is None and newest(tmp_path / "killed") < first + 2 + 3 * (kill % 3):
-            time.sleep(0.003)
-        assert process.poll() is None, "it finished before it could be killed: too few steps"
-        process.kill()
-        process.wait()
-    assert start(tmp_path / "killed", steps).wait() == 0
+    kill_and_finish(lambda: start(tmp_path / "killed", steps), tmp_path / "killed" / "state", kills)
     with one_thread():
         unbroken = runpy.run_path(str(TINY))["make_run"](steps, None).run()
     resumed = outcome_of(tmp_path / "killed")
@@ -302,10 +293,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def newest(folder: Path) -> int:
-    return max((int(p.stem[5:]) for p in (folder / "state").glob("step-*.json")), default=0)
 
 
 def test_stopped_and_resumed_in_one_process(net, tensor, pull, quick, tmp_path):

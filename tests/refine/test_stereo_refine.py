@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -179,24 +178,12 @@ def adapted(views, steps, **options):
     return stereo_api.refine_stereo(*views, model=model_of(Light(TINY).eval()), recipe=recipe, **options)
 
 
-def newest(state):
-    return max((int(path.stem[5:]) for path in state.glob("step-*.json")), default=0)
-
-
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
-def test_killed_at_random_steps_ends_with_the_same_bits(kills, views, tmp_path):  # T9
+def test_killed_at_random_steps_ends_with_the_same_bits(kills, views, tmp_path, kill_and_finish):  # T9
     steps = 12 + 8 * kills
     np.save(tmp_path / "views.npy", np.stack(views))
     command = [sys.executable, "-c", KILLED, __file__, str(tmp_path), str(steps)]
-    for kill in range(kills):
-        process = subprocess.Popen(command)
-        first = newest(tmp_path / "state")
-        while process.poll() is None and newest(tmp_path / "state") < first + 2 + 3 * (kill % 3):
-            time.sleep(0.003)
-        assert process.poll() is None, "it finished before it could be killed: too few steps"
-        process.kill()
-        process.wait()
-    assert subprocess.run(command, timeout=300).returncode == 0
+    kill_and_finish(lambda: subprocess.Popen(command), tmp_path / "state", kills)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     unbroken = adapted(views, steps)

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from ..core.config import to_dict
 from ..core.errors import ConfigError, InputError, UnknownNameError
+from ..data.readers.drivingstereo import WEATHERS
 from .metrics import StereoMetrics
 
 Mask = Literal["all", "noc"]
@@ -122,12 +123,11 @@ _ALL = (
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({protocol.name: protocol for protocol in _ALL})
 
 
-_WEATHERS = ("sunny", "cloudy", "foggy", "rainy")
 # Of which part of a public set a protocol speaks: protocol, reader, its option, what that may be.
 PARTS: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
     {
         **{f"middlebury-{size}": {"middlebury": {"size": (size,)}} for size in "qhf"},
-        "drivingstereo": {"drivingstereo": {"size": ("full",), "split": _WEATHERS}},
+        "drivingstereo": {"drivingstereo": {"size": ("full",), "split": WEATHERS}},
         "sceneflow": {"sceneflow": {"split": ("test",)}},
     }
 )
