@@ -168,11 +168,13 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 def test_a_prior_is_shown_only_what_it_was_trained_on(file: Path) -> None:
     cpu = torch.device("cpu")
     assert priors.load_guidance(str(file), load_recipe("fast"), device=cpu) is not None
-    told = priors.load_guidance(str(file), RefineConfig(unit="standard", normals="surface"), device=cpu)
+    told = priors.load_guidance(
+        str(file), RefineConfig(unit="standard", camera="pinhole", shift=2.0, normals="surface"), device=cpu
+    )
     conditional = told.net.conditional  # type: ignore[union-attr]
     with pytest.raises(ConfigError, match=r"unit = 'network'.*expected unit = 'standard'.*recipe fast"):
         priors.load_guidance(str(file), RefineConfig(), device=cpu)
-    swapped = RefineConfig(unit="standard", normals="paper")
+    swapped = RefineConfig(unit="standard", camera="pinhole", shift=2.0, normals="paper")
     if conditional:
         with pytest.raises(ConfigError, match="not trained for normals = 'paper'"):
             priors.load_guidance(str(file), swapped, device=cpu)

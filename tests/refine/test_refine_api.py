@@ -340,7 +340,9 @@ def test_the_fast_recipe_with_networks_of_our_own_kind():
     assert described["guidance_scale"]["g"] == 3.0 and described["guidance_scale"]["usual"] == 4.0
     with pytest.raises(ConfigError, match=r"relight\.random was not trained for normals = 'paper'"):
         depthlight.refine(photo, model=model, prior=prior, recipe=replace(load_recipe("fast"), normals="paper"))
-    with pytest.raises(ConfigError, match=r"not trained for camera = 'pinhole'"):
-        depthlight.refine(photo, model=model, prior=prior, recipe="fast", focal=120)
-    with pytest.raises(ConfigError, match=r"not trained for scale = 9\.0"):
-        depthlight.refine(photo, model=model, prior=prior, recipe=replace(load_recipe("fast"), scale=9.0))
+    with pytest.raises(ConfigError, match=r"not trained for camera = 'orthographic'"):
+        depthlight.refine(photo, model=model, prior=prior, recipe=replace(load_recipe("fast"), camera="orthographic"))
+    with pytest.raises(ConfigError, match=r"not trained for shift = 0\.1"):
+        depthlight.refine(photo, model=model, prior=prior, recipe=replace(load_recipe("fast"), shift=0.1))
+    known = depthlight.refine(photo, model=model, prior=prior, recipe="fast", steps=2, focal=120)
+    assert not np.array_equal(known.refined, result.refined) and not known.stopped

@@ -25,9 +25,8 @@ def maps(count: int = 12) -> Tensor:
 
 
 def normals(wrong: WrongDepth, raw_B1HW: Tensor, seed: int = 0) -> Tensor:
-    ones = torch.ones(len(raw_B1HW))
     photo = torch.full((len(raw_B1HW), 3, *SIZE), 0.5)
-    return wrong.normals(photo, raw_B1HW, 5 * ones, 0 * ones, torch.Generator().manual_seed(seed))
+    return wrong.normals(photo, raw_B1HW, torch.Generator().manual_seed(seed))
 
 
 def test_every_map_is_wrong_and_follows_from_the_generator() -> None:

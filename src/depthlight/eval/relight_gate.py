@@ -35,15 +35,15 @@ from ..refine.patches import (
     cut_patches,
     depth_as_seen,
     prior_normals,
+    seen_normals,
     smooth_steps,
     standard_raw,
     with_slopes,
 )
-from ..refine.render import normals_orthographic
 
 # What is put in the place of true normals. "flattened": a tenth of every slope. "noisy": of depth with a relief of
 # 0.5 % of it, 2 px wide. "foreign": of another scene. "steep", "shallow": three times and a third of every slope, as of
-# depth at a wrong scale. "flipped": bumps become dents.
+# a wrong focal length. "flipped": bumps become dents.
 CORRUPTIONS = ("flattened", "noisy", "foreign", "steep", "shallow", "flipped")
 GATED = CORRUPTIONS[:3]
 _SLOPES = {"flattened": 0.1, "steep": 3.0, "shallow": 1 / 3}
@@ -167,12 +167,12 @@ def corrupted_normals(raw_11HW: Tensor, other_11HW: Tensor, generator: torch.Gen
     ``other_11HW`` is another scene's raw disparity, of any size.
     """
     depth_11HW = depth_as_seen(raw_11HW)
-    true_13HW = normals_orthographic(depth_11HW)
+    true_13HW = seen_normals(depth_11HW)
     found = {"true": true_13HW}
     for name, factor in _SLOPES.items():
         found[name] = with_slopes(true_13HW, factor)
     relief_11HW = gaussian_blur(torch.randn(depth_11HW.shape, generator=generator), _RELIEF_PX)
-    found["noisy"] = normals_orthographic(depth_11HW * (1 + _RELIEF * relief_11HW / relief_11HW.std()))
+    found["noisy"] = seen_normals(depth_11HW * (1 + _RELIEF * relief_11HW / relief_11HW.std()))
     found["flipped"] = with_slopes(true_13HW, -1.0)
     foreign_13HW = prior_normals(other_11HW)
     size = (int(raw_11HW.shape[2]), int(raw_11HW.shape[3]))

@@ -2,10 +2,13 @@
 
 Training, the gate and the guidance all cut their patches here, so that the prior is asked what it was taught:
 
-- Raw disparity is brought to one scale (:func:`standard_raw`): under orthographic normals the scale sets how steep
-  relief is, and no two depth networks agree on it.
-- Normals are orthographic, in the ``surface`` convention: bumps are bumps, which matters to a prior that knows the
-  light. The picture's short side is 2 units long, whichever way it is held (:func:`depth_as_seen`).
+- Normals are a pinhole's (:func:`prior_normals`), whose focal length is the picture's longer side unless it is known.
+  Inverse depth has no scale to it then, and a plane has one normal, whatever the offset: planes are most of what there
+  is to see. (Under the paper's orthographic camera a floor grows steeper into the distance without bound, and flatness
+  is rewarded where there is none.)
+- Bumps are bumps (the ``surface`` convention), which matters to a prior that knows the light.
+- The answers of depth networks know no offset, and theirs end at 0 where the truth does not: they are brought to one
+  scale (:func:`standard_raw`), and :data:`OFFSET` is added.
 - The rendering is :data:`RENDER` px on its short side. A *coarse* patch is the whole of it shrunk to :data:`PATCH` px
   on the short side, a *native* one is cut from it as it is.
 
@@ -22,17 +25,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.errors import InputError
-from ..geometry.normals import short_side_unit
 from ..nets.lighting import Lighting
 from ..nets.prior.denoiser import Conditions
 from .guidance import Scene
-from .render import normals_orthographic, pseudo_depth
+from .render import normals_pinhole
 
 PATCH = 64
 RENDER = 192
 NEAR = 5.0  # the raw disparity that the nearest surfaces have, at the standard scale
+OFFSET = 2.0  # of networks' answers at that scale: the best fit to held-apart scenes lies between 0 and 5
+FOCAL = 1.0  # of the longer side, of a camera that nobody knows: 53 degrees
 FILE_STEP = 1 / 256  # px, of the disparity files the engine writes
-_HIGH, _LOW = 0.98, 0.02  # quantiles that stand for the nearest and the farthest surfaces
+_HIGH = 0.98  # the quantile that stands for the nearest surfaces
+_FARTHEST = 0.05  # raw disparity at the standard scale: a hundred times as far as the nearest surfaces
 _TINY = 1e-6
 
 
@@ -51,19 +56,12 @@ class Patches:
         return Conditions(self.photo_N3PP.detach(), self.light_N6, self.native_N, every, every)
 
 
-def standard_raw(
-    inverse_B1HW: Tensor,
-    near: Tensor | float = NEAR,
-    shift: Tensor | float = 0.0,
-    known_B1HW: Tensor | None = None,
-) -> Tensor:
-    """Relative inverse depth at the scale the prior knows: (B, 1, H, W), >= 0, 98 % of it up to ``near``.
+def standard_raw(inverse_B1HW: Tensor, known_B1HW: Tensor | None = None) -> Tensor:
+    """Relative inverse depth at the scale the prior knows: (B, 1, H, W), >= 0, 98 % of it up to :data:`NEAR`.
 
     Args:
         inverse_B1HW: inverse depth up to a positive scale, >= 0.
-        near: what the 98 % quantile becomes; a number or (B,).
-        shift: share of the 2 % quantile to subtract first, 0..1 (networks differ in the offset); a number or (B,).
-        known_B1HW: the pixels whose quantiles count; by default all.
+        known_B1HW: the pixels whose quantile counts; by default all.
 
     Raises:
         InputError: an image has no relief: its 98 % quantile is not above 0, or nothing of it is known.
@@ -71,11 +69,10 @@ def standard_raw(
     images = list(inverse_B1HW.flatten(1))
     if known_B1HW is not None:
         images = [image[known] for image, known in zip(images, known_B1HW.flatten(1), strict=True)]
-    high_B, low_B = _quantile(images, _HIGH), shift * _quantile(images, _LOW)
+    high_B = _quantile(images, _HIGH)
     if not bool((high_B > 0).all()):
         raise InputError("a map of inverse depth is 0 nearly everywhere", expected="inverse depth above 0")
-    gain_B = near / (high_B - low_B).clamp(min=_TINY * high_B)
-    return ((inverse_B1HW - low_B[:, None, None, None]) * gain_B[:, None, None, None]).clamp(min=0)
+    return inverse_B1HW * (NEAR / high_B)[:, None, None, None]
 
 
 def _quantile(images: Sequence[Tensor], share: float) -> Tensor:
@@ -88,15 +85,21 @@ def _quantile(images: Sequence[Tensor], share: float) -> Tensor:
     )
 
 
-def depth_as_seen(raw_B1HW: Tensor, offset: Tensor | float = 0.0) -> Tensor:
-    """Depth (B, 1, H, W) whose orthographic normals the prior knows, of raw disparity at the standard scale."""
-    height, width = raw_B1HW.shape[-2:]
-    return pseudo_depth(raw_B1HW, offset) * short_side_unit(height, width)
+def depth_as_seen(raw_B1HW: Tensor) -> Tensor:
+    """Depth (B, 1, H, W), up to scale, of raw disparity at the standard scale; NaN stays NaN."""
+    return 1 / raw_B1HW.clamp(min=_FARTHEST)
 
 
-def prior_normals(raw_B1HW: Tensor, offset: Tensor | float = 0.0) -> Tensor:
+def seen_normals(depth_B1HW: Tensor) -> Tensor:
+    """Normals (B, 3, H, W) of depth from a camera that nobody knows; (0, 0, −1) beside unknown depth."""
+    height, width = depth_B1HW.shape[-2:]
+    focal = FOCAL * max(height, width)
+    return normals_pinhole(depth_B1HW, focal, focal, (width - 1) / 2, (height - 1) / 2)
+
+
+def prior_normals(raw_B1HW: Tensor) -> Tensor:
     """Normals (B, 3, H, W) as the prior has seen them, of raw disparity at the standard scale."""
-    return normals_orthographic(depth_as_seen(raw_B1HW, offset))
+    return seen_normals(depth_as_seen(raw_B1HW))
 
 
 def with_slopes(normal_B3HW: Tensor, factor: Tensor | float) -> Tensor:

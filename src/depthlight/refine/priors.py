@@ -13,6 +13,7 @@ from ..core.errors import ConfigError, InputError
 from ..core.registry import DEFAULT_PRIOR, PRIOR_FAMILIES
 from .config import GuidanceConfig, RefineConfig
 from .guidance import Guidance
+from .patches import OFFSET
 
 NONE = "none"
 
@@ -78,7 +79,8 @@ def shared_guidance(
 def need_as_trained(guidance: Guidance, config: RefineConfig) -> Guidance:
     """The guidance again, after refusing a small prior that ``config`` would show what it has never seen.
 
-    They know depth at one scale and from one camera, and those that know the light also know bumps from dents.
+    They have seen what a pinhole sees and answers of networks with one offset, and those that know the light also know
+    bumps from dents.
 
     Raises:
         ConfigError: says which settings it needs.
@@ -86,7 +88,7 @@ def need_as_trained(guidance: Guidance, config: RefineConfig) -> Guidance:
     from .guidance_small import RelightGuidance
 
     if isinstance(guidance, RelightGuidance):
-        needs: dict[str, Any] = {"unit": "standard", "camera": "orthographic", "scale": 7.0, "shift": 0.1}
+        needs: dict[str, Any] = {"unit": "standard", "camera": "pinhole", "shift": OFFSET}
         if guidance.net.conditional:
             needs["normals"] = "surface"
         wrong = [name for name, value in needs.items() if getattr(config, name) != value]

@@ -34,6 +34,7 @@ from ..io.images import ImageSource
 from .config import RefineConfig
 from .guidance import Guidance
 from .keeping import Keeping, Row
+from .patches import OFFSET
 from .priors import NONE, load_guidance, need_as_trained, needs_photo
 from .stereo import PairTensors, StereoRefinement
 from .stereo_config import StereoRefineConfig, load_stereo_recipe, stereo_changed
@@ -148,7 +149,7 @@ def relighting_prior(prior: str | Guidance | None, config: StereoRefineConfig, d
         if prior is not None and prior != NONE:
             raise InputError("a prior was given, and the recipe does not re-light", hint="Set relight = 0.1 in it, say")
         return None
-    shown = RefineConfig(unit="standard", normals="surface")
+    shown = RefineConfig(unit="standard", camera="pinhole", shift=OFFSET, normals="surface")
     if prior is None or isinstance(prior, str):
         if needs_photo(prior, shown.guidance):
             raise InputError(f"{prior} cannot guide a stereo refinement", expected="a small prior, relight.*")

@@ -12,9 +12,8 @@ from ..data.mono import MonoAugmentConfig
 class PriorConfig:
     """What only the task ``prior`` has.
 
-    ``coarse`` and ``native`` are patches per image at the two scales. ``near`` and ``shift`` are the ranges of scale
-    and offset (:func:`depthlight.refine.patches.standard_raw`). ``drop_all`` is the share of patches that are told
-    neither photo nor light, ``drop_light`` of those told the photo alone.
+    ``coarse`` and ``native`` are patches per image at the two scales. ``drop_all`` is the share of patches that are
+    told neither photo nor light, ``drop_light`` of those told the photo alone.
 
     ``wrong`` is the share of patches that are lit by a wrong map (:mod:`.wrong_depth`), from which the true picture is
     still to be found. Half of the wrong maps begin with the answers of ``estimator``, a depth model of single photos;
@@ -24,8 +23,6 @@ class PriorConfig:
     augment: MonoAugmentConfig = field(default_factory=MonoAugmentConfig)
     coarse: int = 3
     native: int = 5
-    near: tuple[float, float] = (3.75, 6.65)  # refinement has 5
-    shift: tuple[float, float] = (0.0, 1.0)
     drop_all: float = 0.1
     drop_light: float = 0.1
     wrong: float = 0.0
@@ -34,8 +31,6 @@ class PriorConfig:
     def __post_init__(self) -> None:
         if min(self.coarse, self.native) < 0 or self.coarse + self.native < 1:
             raise ConfigError("prior.coarse and prior.native", expected="0 or more, together at least 1")
-        if not 0 < self.near[0] <= self.near[1] or not 0 <= self.shift[0] <= self.shift[1] <= 1:
-            raise ConfigError("prior.near and prior.shift", expected="0 < smallest <= largest; shift within 0..1")
         if min(self.drop_all, self.drop_light) < 0 or self.drop_all + self.drop_light > 1:
             raise ConfigError("prior.drop_all and prior.drop_light", expected="shares that sum to at most 1")
         if not 0 <= self.wrong <= 1:

@@ -1,8 +1,7 @@
 """What the prior learns from: photos with exact disparity become re-lit patches, noise is added, v is to be found.
 
 Everything is rendered here, in the training step: a rendering costs a twentieth of what the network does with it, and
-an image is read once for all its patches. The raw disparity is made as networks give theirs: right up to a scale and
-an offset, which are drawn within the range the refinement will bring them to.
+an image is read once for all its patches.
 
 Shape legend: B images, L patches per image, N = B·L, H W crop, P patch side.
 """
@@ -39,18 +38,15 @@ def render_patches(
     """
     photo_B3HW = batch.image_B3HW.float() / 255
     count = len(photo_B3HW)
-    draw = torch.rand((2, count), generator=generator).to(photo_B3HW.device)
-    near_B = config.near[0] * (config.near[1] / config.near[0]) ** draw[0]
-    shift_B = config.shift[0] + (config.shift[1] - config.shift[0]) * draw[1]
     known_B1HW = batch.mask_BHW[:, None]
     inverse_B1HW = smooth_steps(batch.inverse_BHW[:, None], FILE_STEP)
-    raw_B1HW = torch.where(known_B1HW, standard_raw(inverse_B1HW, near_B, shift_B, known_B1HW), torch.nan)
+    raw_B1HW = torch.where(known_B1HW, standard_raw(inverse_B1HW, known_B1HW), torch.nan)
     normal_B3HW = prior_normals(raw_B1HW)
     native = (False,) * config.coarse + (True,) * config.native
     lighting = Lighting.sample(len(native), generator, batch=count).to(photo_B3HW)
     lit = [normal_B3HW]
     if wrong is not None:
-        lit.append(wrong.normals(photo_B3HW, raw_B1HW, near_B, shift_B, generator))
+        lit.append(wrong.normals(photo_B3HW, raw_B1HW, generator))
     places = generator.get_state()
     cut = []
     for normals in lit:
@@ -67,7 +63,7 @@ def _cut(
     generator: torch.Generator,
 ) -> Patches:
     relit_BL3HW = relight(photo_B3HW, normal_B3HW, lighting)
-    unknown_B13HW = (normal_B3HW[:, None, 2:] < 0).expand(-1, 1, 3, -1, -1)
+    unknown_B13HW = (normal_B3HW[:, None, 2:] <= -1).expand(-1, 1, 3, -1, -1)  # what faces the camera is above it
     return cut_patches(
         Scene(photo_B3HW, relit_BL3HW.masked_fill(unknown_B13HW, torch.nan), lighting), native, generator
     )

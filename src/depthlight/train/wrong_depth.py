@@ -17,8 +17,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..nets.ops import gaussian_blur
-from ..refine.patches import depth_as_seen, standard_raw, with_slopes
-from ..refine.render import normals_orthographic
+from ..refine.patches import OFFSET, depth_as_seen, seen_normals, standard_raw, with_slopes
 
 _BLUR = 0.35  # shares of the wrong maps
 _FOREIGN = 0.2
@@ -28,6 +27,7 @@ _BLUR_PX = (1.0, 12.0)
 _RELIEF_PX = (1.0, 24.0)  # the width of its bumps
 _RELIEF_STEEPNESS = (5e-4, 1e-2)  # their height, in shares of the depth, over their width
 _SLOPE_FACTOR = (0.05, 4.0)
+_OFFSET_FACTOR = (0.3, 3.0)  # of the offset that refinement gives the estimator's answers
 
 
 class WrongDepth:
@@ -45,30 +45,29 @@ class WrongDepth:
                 )
 
     @torch.no_grad()
-    def normals(
-        self, photo_B3HW: Tensor, raw_B1HW: Tensor, near_B: Tensor, shift_B: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def normals(self, photo_B3HW: Tensor, raw_B1HW: Tensor, generator: torch.Generator) -> Tensor:
         """Normals (B, 3, H, W) of one wrong map per image.
 
         Args:
             photo_B3HW: sRGB 0..1; what the estimator sees.
             raw_B1HW: the true map at the standard scale, NaN where it is not known.
-            near_B, shift_B: how the true maps were brought to it (:func:`~depthlight.refine.patches.standard_raw`).
             generator: on the CPU.
         """
         count = len(raw_B1HW)
-        # estimator, blur and its width, foreign and its share, relief, its width and steepness, slopes and their factor
-        draw_B = torch.rand((count, 10), generator=generator).tolist()
+        # estimator, blur and its width, foreign and its share, relief, its width and steepness, slopes and their
+        # factor, the estimator's offset
+        draw_B = torch.rand((count, 11), generator=generator).tolist()
         noise_B1HW = torch.randn(raw_B1HW.shape, generator=generator).to(raw_B1HW)
         known_B1HW = raw_B1HW.isfinite()
         filled_B1HW = torch.where(known_B1HW, raw_B1HW, 0.0)
-        guess_B1HW = self._estimated(photo_B3HW, near_B, shift_B)
+        guess_B1HW = self._estimated(photo_B3HW)
         found = []
         for image, draw in enumerate(draw_B):
             raw, known = filled_B1HW[image : image + 1], known_B1HW[image : image + 1].to(raw_B1HW)
             estimated = guess_B1HW is not None and draw[0] < 0.5
             if guess_B1HW is not None and estimated:
-                raw, known = guess_B1HW[image : image + 1], torch.ones_like(known)
+                raw = guess_B1HW[image : image + 1] + OFFSET * _between(_OFFSET_FACTOR, draw[10])
+                known = torch.ones_like(known)
             if draw[1] < _BLUR:
                 sigma = _between(_BLUR_PX, draw[2])
                 raw = gaussian_blur(raw * known, sigma) / gaussian_blur(known, sigma).clamp(min=1e-3)
@@ -81,19 +80,19 @@ class WrongDepth:
                 width = _between(_RELIEF_PX, draw[6])
                 bumps = gaussian_blur(noise_B1HW[image : image + 1], width)
                 depth = depth * (_between(_RELIEF_STEEPNESS, draw[7]) * width * bumps / bumps.std()).exp()
-            normal = normals_orthographic(depth)
+            normal = seen_normals(depth)
             untouched = not estimated and draw[1] >= _BLUR and draw[3] >= _FOREIGN and draw[5] >= _RELIEF
             if draw[8] < _SLOPES or untouched:
                 normal = with_slopes(normal, _between(_SLOPE_FACTOR, draw[9]))
             found.append(normal)
         return torch.cat(found)
 
-    def _estimated(self, photo_B3HW: Tensor, near_B: Tensor, shift_B: Tensor) -> Tensor | None:
+    def _estimated(self, photo_B3HW: Tensor) -> Tensor | None:
         if self.net is None:
             return None
         answer_B1HW = self.net.to(photo_B3HW.device)(photo_B3HW).float()
         # an answer of nothing but zeros has no scale
-        return standard_raw(answer_B1HW.clamp(min=1e-6), near_B, shift_B)
+        return standard_raw(answer_B1HW.clamp(min=1e-6))
 
 
 def _between(ends: tuple[float, float], draw: float) -> float:
