@@ -112,10 +112,12 @@ ROWS: dict[str, Row] = {
     "smoothness": Row("no guidance: smoothness alone", prior="none"),
     "no-smoothness": Row("no smoothness", {"smoothness": 0.0}),
     "unlit": Row("guidance without re-lighting: the prior sees the depth map", {"scored": "depth"}),
-    "depth-direct": Row("the depth map optimised directly", {"optimise": ["depth", "offset"], "lr_depth": 1e-2}),
-    "head": Row("head only", {"optimise": ["head", "offset"], "lr_head": 1e-4}),
-    "head-paper-rate": Row("head only, at the paper's rate", {"optimise": ["head", "offset"], "lr_head": 2e-6}),
-    "tokens": Row("tokens only", {"optimise": ["tokens"]}),
+    "depth-direct": Row("the depth map optimised directly", {"optimise": ["depth"], "lr_depth": 2e-3}),
+    "head": Row("head only", {"optimise": ["head"], "lr_head": 1e-4}),
+    "head-paper-rate": Row("head only, at the paper's rate", {"optimise": ["head"], "lr_head": 2e-6}),
+    "tokens-head": Row(
+        "tokens and head (the recipe moves tokens alone)", {"optimise": ["tokens", "head"], "lr_head": 1e-4}
+    ),
     "plain-prior": Row("the unconditional prior", prior="plain"),
     "restarts-3": Row("mean of 3 restarts", {"restarts": 3}),
     "restarts-10": Row("mean of 10 restarts", {"restarts": 10}),

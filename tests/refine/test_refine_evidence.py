@@ -87,7 +87,7 @@ def test_rows_are_valid_changes_of_every_recipe(tool):
     from depthlight.refine.config import load_recipe
 
     configs = {name: to_dict(changed(load_recipe("fast"), row.changes)) for name, row in tool.ROWS.items()}
-    assert configs["depth-direct"]["optimise"] == ["depth", "offset"] and configs["restarts-3"]["restarts"] == 3
+    assert configs["depth-direct"]["optimise"] == ["depth"] and configs["restarts-3"]["restarts"] == 3
 
 
 def test_the_shares_of_damage(tool):
