@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from depthlight.core.config import to_dict
@@ -19,7 +21,7 @@ from depthlight.nets.prior.diffusion import alpha_sigma, velocity
 from depthlight.refine import priors
 from depthlight.refine.config import GuidanceConfig, RefineConfig, load_recipe
 from depthlight.refine.guidance import Scene
-from depthlight.refine.guidance_small import RelightGuidance, load_guidance
+from depthlight.refine.guidance_small import RelightGuidance, load_guidance, without_brightness
 from depthlight.refine.patches import cut_patches
 from depthlight.refine.render import Lighting
 
@@ -74,11 +76,12 @@ def gradient(found: RelightGuidance, given: Scene, progress: float = 0.4, seed: 
 
 @pytest.mark.parametrize("weighting", ["image", "uniform", "sds", "fantasia3d"])
 @pytest.mark.parametrize("against", ["light", "everything"])
-def test_the_gradient_is_the_formulas(weighting: Any, against: Any) -> None:
-    given, found = scene(), guidance(weighting=weighting, against=against)
+@pytest.mark.parametrize("brightness", [True, False])
+def test_the_gradient_is_the_formulas(weighting: Any, against: Any, brightness: bool) -> None:
+    given, found = scene(), guidance(weighting=weighting, against=against, brightness=brightness)
     generator = torch.Generator().manual_seed(7)
-    first = int(torch.randint(2, (), generator=generator))
-    patches = cut_patches(given, tuple((light + first) % 2 == 1 for light in range(2)), generator)
+    native = bool(torch.randint(2, (), generator=generator))
+    patches = cut_patches(given, (native, native), generator, together=True)
     noise = torch.randn(patches.relit_N3PP.shape, generator=generator).double()
     t_N = torch.full((2,), 0.3 + 0.45 * 0.6, dtype=torch.float64)
     alpha, sigma = alpha_sigma(t_N)
@@ -92,6 +95,13 @@ def test_the_gradient_is_the_formulas(weighting: Any, against: Any) -> None:
         images = [Gaussian().image(noisy, t_N, conditions) for conditions in (told, less)]
         eps, eps_less = ((noisy - alpha * image) / sigma for image in images)
         total += weight * (eps + 3 * (eps - eps_less) - sign * noise)
+    if not brightness:
+        y = patches.relit_N3PP.detach()
+        for row in range(64):
+            for column in range(64):
+                pixel = y[:, :, row, column].flatten()
+                rest = total[:, :, row, column].flatten()
+                total[:, :, row, column] = (rest - pixel * (pixel @ rest) / (pixel @ pixel)).view(2, 3)
     per_patch = 2 * total / (2 * x.numel())  # x = 2 relit - 1, and the mean over both signs
     expected = torch.autograd.grad(patches.relit_N3PP, given.relit_BL3HW, per_patch)[0]
     error = (gradient(found, given) - expected).abs().max() / expected.abs().max()
@@ -109,7 +119,7 @@ def test_noise_added_and_subtracted_cancels() -> None:
 
 
 def test_following_the_gradient_leads_to_what_the_prior_expects() -> None:
-    given, found = scene(lights=2), guidance(scale=0.0)
+    given, found = scene(lights=2), guidance(scale=0.0, brightness=True)
     generator = torch.Generator().manual_seed(1)
 
     def distance(relit: Tensor) -> float:
@@ -125,6 +135,33 @@ def test_following_the_gradient_leads_to_what_the_prior_expects() -> None:
         loss = found.loss(replace(given, relit_BL3HW=relit), progress=step / 30, generator=generator)
         relit = (relit - 3e3 * torch.autograd.grad(loss, relit)[0]).detach()
     assert distance(relit) < 0.3 * before
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 100), st.integers(2, 5))
+def test_a_brightness_of_each_pixel_is_no_reason_to_move(seed: int, lights: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    relit = torch.rand((2 * lights, 3, 8, 8), generator=generator, dtype=torch.float64)
+    gain = torch.randn((2, 1, 1, 8, 8), generator=generator, dtype=torch.float64)
+    darker = (gain * relit.unflatten(0, (2, lights))).flatten(0, 1)
+    assert without_brightness(darker, relit, lights).abs().max() < 1e-10
+    other = torch.randn(relit.shape, generator=generator, dtype=torch.float64)
+    rest = without_brightness(other, relit, lights)
+    torch.testing.assert_close(without_brightness(other + darker, relit, lights), rest)
+    assert rest.abs().mean() > 0.1
+    assert without_brightness(other, 0 * relit, lights).isfinite().all()
+
+
+def test_all_lights_fall_on_one_place() -> None:
+    given = scene(lights=3, size=(192, 300))
+    for seed in range(6):
+        touched = gradient(guidance(), given, seed=seed)[0].abs().sum(1) > 0
+        assert touched.any() and torch.equal(touched[0], touched[1]) and torch.equal(touched[0], touched[2])
+
+
+def test_one_light_has_nothing_to_be_compared_with() -> None:
+    given = scene(lights=1)
+    torch.testing.assert_close(gradient(guidance(), given), gradient(guidance(brightness=True), given))
 
 
 def test_the_noise_level_is_annealed_or_drawn() -> None:

@@ -22,14 +22,19 @@ from .patches import RENDER, cut_patches
 
 Weighting = Literal["image", "uniform", "sds", "fantasia3d"]
 Against = Literal["light", "everything"]
+_DARK = 1e-6  # of a squared sRGB value; the renderer gives none below 0.0018
 
 
 @dataclass(frozen=True)
 class RelightGuidance:
     """A prior of ``depthlight train prior`` as a :class:`~depthlight.refine.guidance.Guidance`.
 
-    Every light gives one patch, in turn of the whole picture shrunk and of the picture as it is; each is denoised
-    twice, with its noise added and subtracted, which cancels most of the noise's share of the gradient.
+    Every light gives one patch, all of the same place: of the whole picture shrunk, or of the picture as it is, by
+    chance. Each is denoised twice, with its noise added and subtracted, which cancels most of the noise's share of the
+    gradient.
+
+    What is left of the residual is how the lights differ (:func:`without_brightness`): where a denoiser is in doubt
+    about a normal, the mean of what may be is darker than any of it, and to follow that would tilt the surface.
 
     Attributes:
         net: in inference mode, without gradients.
@@ -38,6 +43,7 @@ class RelightGuidance:
         weighting: of the noise found too much: ``image`` = sigma/alpha, which makes it the residual in the image;
             ``uniform`` = 1, ``sds`` = sigma², ``fantasia3d`` = alpha sigma².
         against: what ``eps_less`` is not told: the ``light``, or ``everything`` (photo and light).
+        brightness: keep the share of the residual that a brightness of each pixel explains; an ablation.
     """
 
     net: Denoiser
@@ -49,6 +55,7 @@ class RelightGuidance:
     anneal: bool
     weighting: Weighting = "image"
     against: Against = "light"
+    brightness: bool = False
 
     def loss(self, scene: Scene, *, progress: float, generator: torch.Generator) -> Tensor:
         """See :class:`~depthlight.refine.guidance.Guidance`. Renderings of another size are resized to 192 px.
@@ -58,9 +65,8 @@ class RelightGuidance:
         """
         scene = at_render_size(scene)
         lights = scene.relit_BL3HW.shape[1]
-        first = int(torch.randint(2, (), generator=generator))
-        native = tuple((light + first) % 2 == 1 for light in range(lights))
-        patches = cut_patches(scene, native, generator)
+        native = bool(torch.randint(2, (), generator=generator))
+        patches = cut_patches(scene, (native,) * lights, generator, together=True)
         x_N3PP = 2 * patches.relit_N3PP - 1
         count = len(x_N3PP)
         level_N = torch.rand(count, generator=generator) if not self.anneal else torch.full((count,), 1 - progress)
@@ -71,7 +77,11 @@ class RelightGuidance:
         x_2N3PP = torch.cat([x_N3PP, x_N3PP])
         noisy_2N3PP = add_noise(x_2N3PP.detach(), noise_2N3PP, t_2N)
         found_2N3PP = self.noise(noisy_2N3PP, t_2N, patches.conditions().take(twice))
-        return sds_loss(x_2N3PP, found_2N3PP, noise_2N3PP, self._weight(t_2N))
+        added_N3PP, subtracted_N3PP = (self._weight(t_2N) * (found_2N3PP - noise_2N3PP)).chunk(2)
+        residual_N3PP = (added_N3PP + subtracted_N3PP) / 2
+        if lights > 1 and not self.brightness:
+            residual_N3PP = without_brightness(residual_N3PP, patches.relit_N3PP.detach(), lights)
+        return sds_loss(x_N3PP, residual_N3PP, torch.zeros_like(residual_N3PP))
 
     def level(self, progress: float) -> tuple[float, float] | None:
         """See :class:`~depthlight.refine.guidance.Guidance`."""
@@ -112,6 +122,7 @@ class RelightGuidance:
             prompt=None,
             conditional=self.net.conditional,
             against=self.against if self.scale else None,
+            brightness=self.brightness,
             schedule="cosine",
         )
 
@@ -145,6 +156,23 @@ def load_guidance(name: str, config: GuidanceConfig, *, device: torch.device) ->
         anneal=told if config.anneal is None else config.anneal,
         weighting=config.weighting or "image",
     )
+
+
+def without_brightness(residual_N3PP: Tensor, relit_N3PP: Tensor, lights: int) -> Tensor:
+    """The residual without the part that one brightness of each pixel, the same under all lights, explains.
+
+    By least squares over lights and colours: r − y (y·r)/(y·y), y the re-lit pixel. A factor of linear light is one of
+    sRGB as the renderer has it.
+
+    Args:
+        residual_N3PP: of patches at one place under ``lights`` lights each, image by image.
+        relit_N3PP: the patches, sRGB in 0..1.
+    """
+    shape = (-1, lights, *relit_N3PP.shape[1:])
+    residual_BL3PP, relit_BL3PP = residual_N3PP.reshape(shape), relit_N3PP.reshape(shape)
+    square_B11PP = relit_BL3PP.square().sum((1, 2), keepdim=True).clamp(min=_DARK)
+    gain_B11PP = (relit_BL3PP * residual_BL3PP).sum((1, 2), keepdim=True) / square_B11PP
+    return (residual_BL3PP - gain_B11PP * relit_BL3PP).flatten(0, 1)
 
 
 def at_render_size(scene: Scene) -> Scene:

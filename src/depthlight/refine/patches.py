@@ -107,13 +107,16 @@ def with_slopes(normal_B3HW: Tensor, factor: Tensor | float) -> Tensor:
     return F.normalize(torch.cat([normal_B3HW[:, :2] * factor, normal_B3HW[:, 2:]], 1), dim=1)
 
 
-def cut_patches(scene: Scene, native: tuple[bool, ...], generator: torch.Generator) -> Patches:
+def cut_patches(
+    scene: Scene, native: tuple[bool, ...], generator: torch.Generator, *, together: bool = False
+) -> Patches:
     """One patch of every image under every light, at random places; N = B·L, image by image.
 
     Args:
         scene: its lights may differ between images.
         native: for each light, whether its patches are cut as they are or from the image shrunk.
         generator: on the CPU.
+        together: all lights of an image at one place.
 
     Raises:
         InputError: the rendering is smaller than a patch.
@@ -129,7 +132,7 @@ def cut_patches(scene: Scene, native: tuple[bool, ...], generator: torch.Generat
     small = [light for light in range(lights) if not native[light]]
     shrunk_BS3hw = F.interpolate(scene.relit_BL3HW[:, small].flatten(0, 1), size, mode="area") if small else None
     relit, photo = [], []
-    places = torch.rand((batch, lights, 2), generator=generator).tolist()
+    places = torch.rand((batch, 1 if together else lights, 2), generator=generator).expand(-1, lights, -1).tolist()
     for image in range(batch):
         for light in range(lights):
             source = scene.relit_BL3HW[image, light]
