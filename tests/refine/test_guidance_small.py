@@ -223,7 +223,7 @@ def test_a_file_guides_with_the_defaults_of_its_kind(file: Path) -> None:
     found = load_guidance(str(file), GuidanceConfig(), device=torch.device("cpu"))
     told = found.describe()
     if found.net.conditional:
-        assert (told["guidance_scale"]["g"], told["guidance_scale"]["usual"]) == (3.0, 4.0)
+        assert (told["guidance_scale"]["g"], told["guidance_scale"]["usual"]) == (0.0, 1.0)
         assert (told["t_high"], told["t_low"], told["anneal"]) == (0.75, 0.3, True)
     else:
         assert (told["guidance_scale"]["g"], told["t_high"], told["t_low"]) == (0.0, 0.5, 0.02)

@@ -87,7 +87,7 @@ def test_the_recipe_that_is_shown_is_one(tmp_path):
     shown = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     for text in shown:
         (tmp_path / "mine.toml").write_text(text)
-        assert load_recipe(str(tmp_path / "mine.toml")).lights == 4
+        assert load_recipe(str(tmp_path / "mine.toml")).lights == 6
     assert len(shown) == 1
 
 

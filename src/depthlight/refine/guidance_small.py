@@ -130,8 +130,8 @@ class RelightGuidance:
 def load_guidance(name: str, config: GuidanceConfig, *, device: torch.device) -> RelightGuidance:
     """The guidance of a bundled prior or of a ``.safetensors`` file.
 
-    What ``config`` leaves open: a conditional prior gets g = 3 and t from 0.75 down to 0.3 over the run, an
-    unconditional one no g and t drawn from 0.02..0.5; both are weighted as residuals in the image.
+    What ``config`` leaves open: t goes from 0.75 down to 0.3 over the run with a conditional prior, and is drawn from
+    0.02..0.5 with an unconditional one; g is 0, and both are weighted as residuals in the image.
 
     Raises:
         ConfigError: t = 1, at which nothing of the image is left, or g for an unconditional prior.
@@ -145,12 +145,11 @@ def load_guidance(name: str, config: GuidanceConfig, *, device: torch.device) ->
     high, low = (value if given is None else given for value, given in ((high, config.t_high), (low, config.t_low)))
     if not low <= high < 1:
         raise ConfigError(f"guidance.t_low is {low} and t_high {high}", expected="t_low <= t_high < 1")
-    default_scale = 3.0 if told else 0.0
     return RelightGuidance(
         net=prior.net.to(device),
         name=prior.name,
         sha256=prior.sha256,
-        scale=default_scale if config.scale is None else config.scale,
+        scale=config.scale or 0.0,
         t_high=high,
         t_low=low,
         anneal=told if config.anneal is None else config.anneal,
