@@ -38,7 +38,6 @@ FOCAL = 1.0  # of the longer side, of a camera that nobody knows: 53 degrees
 FILE_STEP = 1 / 256  # px, of the disparity files the engine writes
 _HIGH = 0.98  # the quantile that stands for the nearest surfaces
 _FARTHEST = 0.05  # raw disparity at the standard scale: a hundred times as far as the nearest surfaces
-_TINY = 1e-6
 
 
 @dataclass(frozen=True)
